@@ -1,0 +1,76 @@
+# Modelyard: `make run` and `make test` are all that a newcomer needs. No target needs root.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+PROTO := services/modelyard/protocol/_pb/open_inference_grpc.proto
+# Where the CPU build of torch is published, for the case that the package index in use has only the CUDA build.
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+PYTEST_ARGS ?=
+MAX_LINES := 300
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo test lint types imports pytest format train proto clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv with everything in it (fast when up to date)
+	@:
+
+run: setup ## train digits if needed, serve it, show predictions, serve until Ctrl-C
+	@$(BIN)/python models/digits/demo.py --serve
+
+demo: setup ## the same, then stop the server and exit 0
+	@$(BIN)/python models/digits/demo.py
+
+test: lint types imports pytest ## every check: lint, types, import rules, tests
+
+lint: setup ## ruff, format and file length
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@git ls-files --cached --others --exclude-standard '*.py' | grep -v /_pb/ \
+		| xargs -r awk 'FNR == $(MAX_LINES) + 1 {print FILENAME ": more than $(MAX_LINES) lines"; bad = 1} END {exit bad}'
+
+types: setup ## mypy --strict
+	@$(BIN)/mypy
+	@for folder in models/*/; do ls $$folder*.py >/dev/null 2>&1 || continue; $(BIN)/mypy $$folder*.py || exit 1; done
+
+imports: setup ## who may import whom
+	@$(BIN)/lint-imports --no-logo
+
+pytest: setup ## the tests alone (PYTEST_ARGS="-k cache -x")
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+format: setup ## put the code into the one format
+	@$(BIN)/ruff check --fix-only --quiet
+	@$(BIN)/ruff format
+
+train: setup ## train and export digits, if it has no version yet
+	@if [ -n "$$(ls models/digits/versions 2>/dev/null)" ]; then \
+		echo "digits has a version: $$(ls models/digits/versions | tr '\n' ' ')(a new one: see models/digits/README.md)"; \
+	else $(BIN)/python models/digits/train.py && $(BIN)/python models/digits/export.py; fi
+
+proto: setup ## generate the gRPC classes again
+	@# With services/ as the root, the generated import is absolute already: modelyard.protocol._pb.
+	@$(BIN)/python -m grpc_tools.protoc -I services --python_out=services --pyi_out=services \
+		--grpc_python_out=services $(PROTO)
+
+clean: ## remove .venv, caches and what training made; published versions stay
+	@rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis models/*/build
+	@find services models tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -rf services/*.egg-info .venv
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "error: Python 3.11 or newer is needed; make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "setting up .venv (some minutes the first time)"
+	@$(PYTHON) -m venv .venv
+	@# torch first and by itself: its CPU build has an index of its own, which nothing else shall come from.
+	@$(PIP) install -c constraints.txt torch 2>/dev/null \
+		|| $(PIP) install -c constraints.txt --extra-index-url $(TORCH_CPU_INDEX) torch
+	@$(PIP) install -c constraints.txt -e '.[cpu,train,dev]'
+	@# Without its dependencies: they exclude current grpcio, with which it works.
+	@$(PIP) install -c constraints.txt --no-deps tritonclient
+	@touch $@

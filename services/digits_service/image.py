@@ -1,0 +1,77 @@
+"""What callers send and get: pixels or a PNG in, a label with probabilities out."""
+
+import base64
+import binascii
+import io
+from typing import Annotated, Literal
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+
+from modelyard.tensors import Array
+
+SIDE = 8
+WHITE = 16.0
+"""The model's pixels go from 0 (paper) to 16 (ink), as in scikit-learn's digits."""
+MAX_SIDE = 4096
+
+Pixel = Annotated[float, Field(ge=0, le=WHITE)]
+Line = Annotated[list[Pixel], Field(min_length=SIDE, max_length=SIDE)]
+
+
+class DigitImage(BaseModel):
+    """One handwritten digit: give `pixels` or `png`."""
+
+    model_config = ConfigDict(extra="forbid", title="DigitImage")
+
+    pixels: Annotated[list[Line], Field(min_length=SIDE, max_length=SIDE)] | None = Field(
+        None, description="8 lines of 8 grey values from 0 (paper) to 16 (ink)"
+    )
+    png: str | None = Field(
+        None,
+        description="a PNG of any size in base64, bright ink on dark paper; it is scaled to 8 x 8",
+        max_length=2**22,
+    )
+
+    _array: Array = PrivateAttr()
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "DigitImage":
+        """Pixels are read while the request is checked, so that a bad PNG is the caller's error."""
+        if (self.pixels is None) == (self.png is None):
+            raise ValueError("give exactly one of pixels and png")
+        grey = np.array(self.pixels, np.float32) if self.png is None else _read_png(self.png)
+        self._array = grey.reshape(1, 1, SIDE, SIDE)
+        return self
+
+    @property
+    def array(self) -> Array:
+        """float32 [1, 1, 8, 8], 0..16."""
+        return self._array
+
+
+class Digit(BaseModel):
+    """What the model sees in an image."""
+
+    label: int = Field(ge=0, le=9, description="the most probable digit")
+    probabilities: list[float] = Field(description="the probability of each digit, 0 to 9")
+    cache: Literal["hit", "join", "partial", "miss", "bypass"] = Field(description="whether the cache answered")
+    model_version: str
+
+
+def _read_png(text: str) -> Array:
+    """float32 [8, 8], 0..16. Raises ValueError, which pydantic reports."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise ValueError("png is no base64") from None
+    try:
+        with Image.open(io.BytesIO(raw), formats=["PNG"]) as image:
+            too_large = max(image.size) > MAX_SIDE  # known before a pixel is decoded
+            grey = None if too_large else image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise ValueError("png holds no readable PNG image") from None
+    if grey is None:
+        raise ValueError(f"the PNG is larger than {MAX_SIDE} x {MAX_SIDE}")
+    return np.asarray(grey, np.float32) * (WHITE / 255)

@@ -1,0 +1,215 @@
+"""The only place where objects are built and joined: an Application, and the BentoML service around it.
+
+    @service("digits")
+    class Digits(ModelService):          a typed API beside the inference protocol
+        @bentoml.api
+        async def classify(...): ...
+
+    protocol_service("wine")             the inference protocol alone
+
+The Application is built when BentoML asks for the ASGI application, so that a model that cannot be served stops the
+start with one clear error; it is started and stopped by BentoML's own hooks.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
+from typing import Any
+
+import bentoml
+from _bentoml_impl.server.app import ServiceAppFactory
+from _bentoml_sdk import Service
+from bentoml.exceptions import BentoMLException
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from modelyard import metrics
+from modelyard.cache.memory import MemoryStore
+from modelyard.cache.redis import RedisStore
+from modelyard.dataplane import DataPlane, State
+from modelyard.errors import InvalidInput, ModelyardError
+from modelyard.pipeline import Shared
+from modelyard.protocol.grpc import GrpcServer
+from modelyard.protocol.rest import Rest, failure
+from modelyard.repository import load_model
+from modelyard.settings import Settings, unknown_variables
+from modelyard.tensors import Array, InferRequest, InferResponse, Tensor
+
+log = logging.getLogger("modelyard.app")
+
+
+class Application:
+    """Everything that serves, joined. Raises ConfigurationError when a model cannot be loaded."""
+
+    def __init__(self, settings: Settings, models: Sequence[str]) -> None:
+        self.settings = settings
+        metrics.create_for_cache()
+        executors = settings.executors or os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(executors, thread_name_prefix="executor")
+        url = settings.redis_url.get_secret_value()
+        self._redis = RedisStore(url, settings.redis_prefix, settings.redis_timeout_seconds) if url else None
+        memory = MemoryStore(settings.cache_memory_bytes) if settings.cache_memory_bytes else None
+        loaded = [load_model(settings.repository, name) for name in models]
+        self.dataplane = DataPlane(loaded, Shared(settings, executors, self._pool, memory, self._redis))
+        self.rest = Rest(self.dataplane, settings.max_body_bytes)
+        self._grpc: GrpcServer | None = None
+
+    @property
+    def draining(self) -> bool:
+        return self.dataplane.state is State.DRAINING
+
+    async def start(self, *, listen: bool = True) -> None:
+        """Connect, listen on the gRPC port, become ready."""
+        for line in unknown_variables():
+            log.warning(line)
+        if self._redis is not None:
+            await self._redis.start()
+        if listen:
+            self._grpc = GrpcServer(self.dataplane, self.settings)
+            await self._grpc.start()
+            self._drain_before_exit()
+        self.dataplane.state = State.SERVING
+
+    async def stop(self) -> None:
+        """Refuse new work, answer what is open, close everything."""
+        self.dataplane.state = State.DRAINING
+        if self._grpc is not None:
+            await self._grpc.stop()
+        await self.dataplane.close()
+        if self._redis is not None:
+            await self._redis.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _drain_before_exit(self) -> None:
+        """On SIGTERM: not ready at once, serve on for `drain_seconds`, and only then let the server stop."""
+        loop = asyncio.get_running_loop()
+        stop = signal.getsignal(signal.SIGTERM)
+
+        def drain(number: int) -> None:
+            again = self.draining
+            self.dataplane.state = State.DRAINING
+            wait = 0.0 if again else self.settings.drain_seconds
+            log.info("not ready; serving on for %g s, then stopping", wait)
+            if callable(stop):
+                loop.call_later(wait, stop, number, None)
+
+        def received(number: int, _: FrameType | None) -> None:
+            loop.call_soon_threadsafe(drain, number)
+
+        try:
+            signal.signal(signal.SIGTERM, received)
+        except ValueError:
+            log.debug("not in the main thread: whoever runs the loop handles SIGTERM")
+
+
+class ModelService:
+    """Base of a service class. `infer` is the typed API's way to the model: the same path as the protocol's."""
+
+    model: str
+    bento_service: "ModelyardService"
+
+    @bentoml.on_startup
+    async def start_application(self) -> None:
+        await self.bento_service.application.start()
+
+    @bentoml.on_shutdown
+    async def stop_application(self) -> None:
+        await self.bento_service.application.stop()
+
+    async def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str] = ()) -> InferResponse:
+        """Run the model on named arrays (with the batch dimension). Raises ModelyardErrors."""
+        tensors = [Tensor.from_array(name, array) for name, array in inputs.items()]
+        request = InferRequest(self.model, tensors, outputs=tuple(outputs), protocol="api")
+        application = self.bento_service.application
+        return await application.dataplane.infer(request, "api")
+
+
+class _AppFactory(ServiceAppFactory):  # type: ignore[misc]
+    """BentoML's application with our errors: an object with a text, our status, never a list or a traceback."""
+
+    async def api_endpoint(self, name: str, request: Request) -> Response:
+        try:
+            response: Response = await super().api_endpoint(name, request)
+        except ModelyardError as error:
+            return _respond(error)
+        except ValidationError as error:
+            faults = error.errors(include_url=False, include_context=False, include_input=False)
+            text = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
+            return _respond(InvalidInput(text))
+        except BentoMLException as error:
+            status = error.error_code.value
+            if status < 500:
+                return JSONResponse({"error": str(error)}, status)
+            return _respond(error)
+        except (UnicodeDecodeError, RecursionError) as error:
+            return _respond(InvalidInput(f"the body is no JSON: {type(error).__name__}"))
+        except Exception as error:
+            return _respond(error)
+        return response
+
+
+class ModelyardService(Service[Any]):
+    """A BentoML service that carries an Application."""
+
+    application: Application
+
+    def to_asgi(self, is_main: bool = True) -> "ServedApp":
+        self.inject_config()
+        self.application = Application(Settings.from_environment(), [self.inner.model])
+        return ServedApp(_AppFactory(self, is_main=is_main)(), self.application)
+
+
+class ServedApp:
+    """The ASGI application for uvicorn, and for `http_server.py` the way to the face (its port `Served`)."""
+
+    def __init__(self, app: Any, application: Application) -> None:
+        self._app = app
+        self._application = application
+        self.settings = application.settings
+
+    @property
+    def rest(self) -> Rest:
+        return self._application.rest
+
+    @property
+    def draining(self) -> bool:
+        return self._application.draining
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._app(scope, receive, send)
+
+
+def service(model: str) -> Callable[[type[ModelService]], ModelyardService]:
+    """Make a ModelService class the BentoML service of a model.
+
+    BentoML's own metrics (one series per path), tracing and access log are off: modelyard_ metrics stand for them.
+    """
+
+    def decorate(inner: type[ModelService]) -> ModelyardService:
+        inner.model = model
+        made: ModelyardService = bentoml.service(
+            name=model,
+            service_class=ModelyardService,
+            metrics={"enabled": False},
+            tracing={"excluded_urls": ".*"},
+            logging={"access": {"enabled": False}},
+        )(inner)
+        return made
+
+    return decorate
+
+
+def protocol_service(model: str) -> ModelyardService:
+    """A service without a typed API, for any model folder."""
+    return service(model)(type("ProtocolService", (ModelService,), {"__doc__": f"The inference protocol of {model}."}))
+
+
+def _respond(error: Exception) -> Response:
+    answer = failure(error)
+    headers = {name.decode(): value.decode() for name, value in answer.headers}
+    return Response(b"".join(answer.parts), answer.status, headers, answer.content_type.decode())

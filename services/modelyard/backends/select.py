@@ -1,0 +1,153 @@
+"""The chain of backends: the first that can be opened runs the model; a failing one is left for the next, loudly.
+
+    model.yaml's order: tensorrt -> onnxruntime-cuda -> onnxruntime-cpu
+
+A batch that fails is run on the next link at once, so that nothing is lost. When the next link manages what the active
+one could not, that counts against the active one; after BREAKER such failures in a row the chain moves on and tries the
+better link again every REPROBE_SECONDS. When the next link fails as well, the input is at fault, not the backend.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from modelyard import metrics
+from modelyard.backends.base import Backend, BackendUnavailable
+from modelyard.backends.onnxruntime import PROVIDERS, OnnxRuntimeBackend
+from modelyard.errors import ConfigurationError, InvalidInput
+from modelyard.spec import BackendSpec, ModelSpec
+from modelyard.tensors import Array
+
+log = logging.getLogger("modelyard.backends")
+
+BREAKER = 3
+REPROBE_SECONDS = 30.0
+
+Open = Callable[[Path, ModelSpec, BackendSpec], Backend]
+
+
+def open_backend(artifact: Path, spec: ModelSpec, backend: BackendSpec) -> Backend:
+    """Open one link. Raises BackendUnavailable when it cannot run here."""
+    if backend.name in PROVIDERS:
+        return OnnxRuntimeBackend(artifact, spec, backend)
+    raise BackendUnavailable(f"{backend.name} is not built into this version")
+
+
+class Chain:
+    """A backend made of backends. Thread-safe: executors call `infer` at once."""
+
+    def __init__(
+        self,
+        artifact: Path,
+        spec: ModelSpec,
+        open_link: Open = open_backend,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Raises ConfigurationError when no link can be opened, naming what each one said."""
+        self._artifact, self._spec, self._open, self._clock = artifact, spec, open_link, clock
+        self._links: dict[int, Backend] = {}
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._retry_at = 0.0
+        self.refusals: dict[str, str] = {}
+        """Why each better backend is not in use."""
+        self._active = self._open_from(0)
+        if self._active is None:
+            raise ConfigurationError(
+                "no backend can run it: " + "; ".join(f"{name}: {why}" for name, why in self.refusals.items())
+            )
+        self._show(self._active, None)
+
+    @property
+    def active(self) -> Backend:
+        assert self._active is not None
+        return self._links[self._active]
+
+    @property
+    def sufficient(self) -> bool:
+        """Is the active backend at least the spec's minimum?"""
+        names = [backend.name for backend in self._spec.backends]
+        minimum = self._spec.minimum_backend
+        return minimum is None or names.index(self.active.name) <= names.index(minimum)
+
+    def infer(self, inputs: Sequence[Array], outputs: Sequence[str]) -> list[Array]:
+        """Run on the active link, on a failure on the next. Raises what the active link raised when none manages."""
+        position = self._choose()
+        try:
+            results = self._links[position].infer(inputs, outputs)
+        except InvalidInput:
+            raise
+        except Exception as error:
+            following = self._open_from(position + 1)
+            if following is None:
+                raise
+            try:
+                results = self._links[following].infer(inputs, outputs)
+            except Exception:
+                raise error from None
+            self._count_failure(position, following, error)
+            return results
+        if self._failures or position != self._active:
+            self._succeeded(position)
+        return results
+
+    def close(self) -> None:
+        metrics.backend_active.labels(self._spec.name, self.active.name).set(0)
+        for link in self._links.values():
+            link.close()
+
+    def _choose(self) -> int:
+        """The active link; now and then the first one, to see whether it works again."""
+        assert self._active is not None
+        if self._active > 0 and 0 in self._links and self._clock() >= self._retry_at:
+            with self._lock:
+                self._retry_at = self._clock() + REPROBE_SECONDS
+            return 0
+        return self._active
+
+    def _open_from(self, start: int) -> int | None:
+        """The first link at or after `start` that is open or can be opened."""
+        for position in range(start, len(self._spec.backends)):
+            with self._lock:
+                if position in self._links:
+                    return position
+                backend = self._spec.backends[position]
+                try:
+                    self._links[position] = self._open(self._artifact, self._spec, backend)
+                except BackendUnavailable as error:
+                    self.refusals[backend.name] = str(error)
+                    log.info("%s: %s is not available: %s", self._spec.name, backend.name, error)
+                else:
+                    return position
+        return None
+
+    def _count_failure(self, position: int, following: int, error: Exception) -> None:
+        with self._lock:
+            self._failures += 1
+            move = position == self._active and self._failures >= BREAKER
+            if move:
+                self._active, self._failures = following, 0
+                self._retry_at = self._clock() + REPROBE_SECONDS
+        log.error("%s: %s failed (%s)", self._spec.name, self._links[position].name, type(error).__name__)
+        metrics.backend_fallbacks.labels(
+            self._spec.name, self._links[position].name, self._links[following].name, "runtime"
+        ).inc()
+        if move:
+            self._show(following, position)
+
+    def _succeeded(self, position: int) -> None:
+        with self._lock:
+            previous = self._active
+            self._failures = 0
+            self._active = position
+        if previous != position:
+            self._show(position, previous)
+
+    def _show(self, position: int, previous: int | None) -> None:
+        name = self._links[position].name
+        if previous is not None:
+            metrics.backend_active.labels(self._spec.name, self._links[previous].name).set(0)
+            log.warning("%s: now on %s, before on %s", self._spec.name, name, self._links[previous].name)
+        metrics.backend_active.labels(self._spec.name, name).set(1)

@@ -1,0 +1,1 @@
+"""Merging requests into batches: pure merge and split, and the queue that waits."""

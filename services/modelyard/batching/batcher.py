@@ -1,0 +1,203 @@
+"""The queue before a model: when an executor is free, run what waits. Events, no timers.
+
+Requests that arrive within one turn of the event loop, or while all executors are busy, run as one batch. Only equal
+signatures share a batch. Rows are counted, not requests. Work that nobody waits for any more is dropped before it runs.
+A batch that fails is run again request by request, so that a bad one fails alone.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from modelyard.batching.batch import bucket, merge, pad, split
+from modelyard.tensors import Array
+
+log = logging.getLogger("modelyard.batching")
+
+Result = Sequence[Array] | Exception
+
+
+@dataclass(slots=True)
+class Item:
+    """Rows that wait. `done` is called once, in the event loop, unless `wanted` says no when their turn comes."""
+
+    inputs: Sequence[Array]
+    rows: int
+    signature: Hashable
+    outputs: tuple[str, ...]
+    done: Callable[[Result], None]
+    wanted: Callable[[], bool]
+    priority: int = 0
+    nbytes: int = 0
+    queued: float = field(default_factory=time.perf_counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What one run of the model was: for metrics, statistics and the estimate of waits."""
+
+    rows: int
+    requests: int
+    seconds: float
+    queue_seconds: Sequence[float]
+    retried: bool
+    failed: int
+
+
+class Batcher:
+    def __init__(
+        self,
+        infer: Callable[[Sequence[Array], tuple[str, ...]], Sequence[Array]],
+        pool: ThreadPoolExecutor,
+        *,
+        executors: int,
+        max_batch_size: int,
+        max_queue_delay: float = 0.0,
+        buckets: Sequence[int] = (),
+        inline_seconds: float = 0.0,
+        batch_seconds: float = 1.0,
+        observe: Callable[[Execution], None] = lambda _: None,
+    ) -> None:
+        """`max_batch_size` 0: no batch dimension, every item runs alone. `batch_seconds`: measured cost of a run."""
+        self._infer = infer
+        self._pool = pool
+        self._executors = executors
+        self._max_rows = max_batch_size
+        self._delay = max_queue_delay
+        self._buckets = buckets
+        self._inline_seconds = inline_seconds
+        self._observe = observe
+        self._queues: dict[tuple[bool, Hashable], deque[Item]] = {}
+        self._running = 0
+        self._scheduled = False
+        self._batch_seconds = batch_seconds
+        self.row_seconds = batch_seconds
+        """Measured cost of a row, smoothed over the last batches."""
+        self.queued_rows = 0
+        self.queued_bytes = 0
+        self.running_rows = 0
+
+    @property
+    def estimated_wait(self) -> float:
+        """Seconds until a row that came now would start: what is queued and running, shared by the executors."""
+        return (self.queued_rows + self.running_rows) * self.row_seconds / self._executors
+
+    def submit(self, item: Item) -> None:
+        """Queue an item; it runs at the end of this turn of the event loop at the earliest."""
+        queue = self._queues.get(key := (item.priority != 1, item.signature))
+        if queue is None:
+            queue = self._queues[key] = deque()
+        queue.append(item)
+        self.queued_rows += item.rows
+        self.queued_bytes += item.nbytes
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._scheduled and self._running < self._executors:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._dispatch)
+
+    def _dispatch(self) -> None:
+        self._scheduled = False
+        while self._running < self._executors and self._queues:
+            key = min(self._queues, key=lambda key: (key[0], self._queues[key][0].queued))
+            if self._waits_for_more(self._queues[key]):
+                return None
+            batch = self._take(key)
+            if not batch:
+                continue
+            if self._batch_seconds < self._inline_seconds:
+                self._finish(batch, *self._execute(batch, time.perf_counter()))
+                return self._schedule() if self._queues else None  # let the event loop turn between two runs
+            self._start(batch)
+        return None
+
+    def _waits_for_more(self, queue: deque[Item]) -> bool:
+        """With a queue delay set: is it worth waiting for a fuller batch? Comes back by itself."""
+        left = queue[0].queued + self._delay - time.perf_counter()
+        if not self._delay or left <= 0 or sum(item.rows for item in queue) >= self._max_rows:
+            return False
+        self._scheduled = True
+        asyncio.get_running_loop().call_later(left, self._dispatch)
+        return True
+
+    def _take(self, key: tuple[bool, Hashable]) -> list[Item]:
+        """The next batch of one queue, without what nobody wants."""
+        queue = self._queues[key]
+        batch: list[Item] = []
+        rows = 0
+        while queue and (not batch or rows + queue[0].rows <= self._max_rows):
+            item = queue.popleft()
+            self.queued_rows -= item.rows
+            self.queued_bytes -= item.nbytes
+            if item.wanted():
+                batch.append(item)
+                rows += item.rows
+        if not queue:
+            del self._queues[key]
+        return batch
+
+    def _start(self, batch: list[Item]) -> None:
+        loop = asyncio.get_running_loop()
+        rows = sum(item.rows for item in batch)
+        self._running += 1
+        self.running_rows += rows
+
+        def run() -> None:
+            outcome = self._execute(batch, time.perf_counter())
+            loop.call_soon_threadsafe(finish, outcome)
+
+        def finish(outcome: tuple[list[Result], Execution]) -> None:
+            self._running -= 1
+            self.running_rows -= rows
+            self._finish(batch, *outcome)
+            if self._queues:
+                self._schedule()
+
+        self._pool.submit(run)
+
+    def _execute(self, batch: list[Item], started: float) -> tuple[list[Result], Execution]:
+        """Run a batch; never raises. May be called in any thread."""
+        queue_seconds = [started - item.queued for item in batch]
+        retried = False
+        results: list[Result]
+        try:
+            results = list(self._run(batch))
+        except Exception as error:
+            retried = len(batch) > 1
+            results = [self._run_alone(item) for item in batch] if retried else [error]
+        seconds = time.perf_counter() - started
+        failed = sum(isinstance(result, Exception) for result in results)
+        rows = sum(item.rows for item in batch)
+        return results, Execution(rows, len(batch), seconds, queue_seconds, retried, failed)
+
+    def _run(self, batch: list[Item]) -> list[list[Array]]:
+        rows = [item.rows for item in batch]
+        inputs = merge([item.inputs for item in batch])
+        total = sum(rows)
+        size = bucket(total, self._buckets) if self._buckets and total else total
+        outputs = self._infer(pad(inputs, size) if size > total else inputs, batch[0].outputs)
+        if size > total:
+            outputs = [array[:total] for array in outputs]
+        return split(outputs, rows)
+
+    def _run_alone(self, item: Item) -> Result:
+        try:
+            return self._run([item])[0]
+        except Exception as error:
+            return error
+
+    def _finish(self, batch: list[Item], results: list[Result], execution: Execution) -> None:
+        if not execution.failed:
+            self._batch_seconds += 0.2 * (execution.seconds - self._batch_seconds)
+            self.row_seconds += 0.2 * (execution.seconds / max(1, execution.rows) - self.row_seconds)
+        self._observe(execution)
+        for item, result in zip(batch, results, strict=True):
+            try:
+                item.done(result)
+            except Exception:
+                log.exception("answering a request failed")

@@ -1,0 +1,1 @@
+"""The prediction cache: keys, entries, two tiers, and rows in flight that are computed once."""

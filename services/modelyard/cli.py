@@ -1,0 +1,203 @@
+"""`modelyard`: serve, list, inspect, infer, import, settings.
+
+Exit codes: 0 done; 1 refused, with one line 'error: ...' on stderr; 2 wrong usage. Heavy modules are imported by the
+commands that need them, so that --help answers at once.
+"""
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from pydantic import SecretStr
+from rich.console import Console
+from rich.table import Table
+
+from modelyard import __version__
+from modelyard.errors import ConfigurationError
+from modelyard.settings import PREFIX, Settings
+
+if TYPE_CHECKING:
+    from modelyard.protocol.http_message import HttpResponse
+
+app = typer.Typer(
+    help="Turn a trained model into a production service.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out = Console(soft_wrap=True)
+
+Repository = Annotated[
+    Path | None, typer.Option("--repository", help="Folder of model folders.", show_default="models")
+]
+ModelName = Annotated[str, typer.Argument(help="Name of the model: its folder in the repository.")]
+
+
+def main() -> None:
+    """The console script. Turns refusals into one line and exit code 1."""
+    try:
+        app()
+    except (ConfigurationError, OSError, ValueError) as error:
+        _fail(str(error))
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    """Turn a trained model into a production service."""
+    if show:
+        out.print(__version__, highlight=False)
+        raise typer.Exit
+
+
+@app.command()
+def serve(
+    name: ModelName,
+    repository: Repository = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="HTTP port; 0: any free one.", show_default="3000")] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="gRPC port; 0: any free one.", show_default="3001")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that share the ports.", show_default="1")] = None,
+) -> None:
+    """Serve a model over HTTP and gRPC until SIGTERM or Ctrl-C."""
+    from modelyard.server import serve as serve_model
+
+    settings = Settings.from_environment(
+        model=name, repository=repository, host=host, http_port=port, grpc_port=grpc_port, workers=workers
+    )
+    serve_model(settings)
+
+
+@app.command("list")
+def list_(repository: Repository = None) -> None:
+    """List the models of a repository with their versions."""
+    from modelyard.manifest import list_versions
+    from modelyard.repository import list_models
+    from modelyard.spec import read_spec
+
+    folder = _repository(repository)
+    table = Table("model", "versions", "inputs", "outputs", "description", box=None, header_style="bold")
+    for name in list_models(folder):
+        versions = ", ".join(list_versions(folder / name)) or "none yet"
+        try:
+            spec = read_spec(folder / name)
+        except ConfigurationError as error:
+            table.add_row(name, versions, "", "", f"error: {error}")
+            continue
+        inputs, outputs = (", ".join(tensor.name for tensor in side) for side in (spec.inputs, spec.outputs))
+        table.add_row(name, versions, inputs, outputs, spec.description)
+    out.print(table)
+
+
+@app.command()
+def inspect(name: ModelName, repository: Repository = None) -> None:
+    """Show a model: inputs, outputs, versions, digests, and the backend that would run it here."""
+    from modelyard.repository import load_model
+
+    _quiet()
+    model = load_model(_repository(repository), name)
+    spec = model.spec
+    out.print(f"[bold]{name}[/bold]  {spec.description}")
+    for what, tensors in (("input", spec.inputs), ("output", spec.outputs)):
+        for tensor in tensors:
+            out.print(f"  {what:8}{tensor.name}  {tensor.datatype} {list(tensor.shape)}", highlight=False)
+    batching = f"up to {spec.batching.max_batch_size} rows" if spec.batched else "off: each request runs alone"
+    cache = f"{', '.join(spec.cache.tiers)} for {spec.cache.ttl_seconds:g} s" if spec.cache.enabled else "off"
+    out.print(f"  {'batching':8}  {batching}\n  {'cache':8}  {cache}", highlight=False)
+    out.print(f"  {'service':8}  {spec.service or 'inference protocol only'}", highlight=False)
+    for version_name, loaded in model.versions.items():
+        manifest, active = loaded.manifest, loaded.chain.active
+        default = " (default)" if version_name == model.default else ""
+        out.print(f"  version {version_name}{default}", highlight=False)
+        out.print(f"    sha256   {manifest.digest}\n    created  {manifest.created}", highlight=False)
+        out.print(f"    backend  {active.name}, {active.precision}", highlight=False)
+        for refused, why in loaded.chain.refusals.items():
+            out.print(f"             not {refused}: {why}", highlight=False)
+        for metric, value in manifest.metrics.items():
+            out.print(f"    {metric:8} {value:g}", highlight=False)
+    for version_name, reason in model.refused.items():
+        out.print(f"  version {version_name} is refused: {reason}", highlight=False)
+
+
+@app.command()
+def infer(
+    name: ModelName,
+    json: Annotated[Path, typer.Option("--json", help="File with a request of the inference protocol; - for stdin.")],
+    repository: Repository = None,
+    version_name: Annotated[str, typer.Option("--model-version", help="Version; default: the newest.")] = "",
+) -> None:
+    """Run one request on a model without a server; print the response."""
+    _quiet()
+    body = sys.stdin.buffer.read() if str(json) == "-" else json.read_bytes()
+    response = asyncio.run(_infer(_repository(repository), name, version_name, body))
+    sys.stdout.write(b"".join(response.parts).decode() + "\n")
+    if response.status != 200:
+        _fail(f"the model refused the request with status {response.status}")
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="An ONNX file.")],
+    name: Annotated[str, typer.Option(help="Name of the model.")],
+    repository: Repository = None,
+    version_name: Annotated[
+        str | None, typer.Option("--version", help="Version.", show_default="the next number")
+    ] = None,
+) -> None:
+    """Bring an ONNX file into the repository: write model.yaml and a version, run it once, say what was found."""
+    from modelyard.importer import import_onnx
+
+    imported = import_onnx(file, name, _repository(repository), version_name)
+    out.print(f"imported {name} version {imported.version} into {imported.folder}", highlight=False)
+    for what, tensors in (("input", imported.spec.inputs), ("output", imported.spec.outputs)):
+        for tensor in tensors:
+            out.print(f"  {what:8}{tensor.name}  {tensor.datatype} {list(tensor.shape)}", highlight=False)
+    for finding in imported.findings:
+        out.print(f"  {finding}", highlight=False)
+    where = f" --repository {repository}" if repository else ""
+    out.print(f"serve it: modelyard serve {name}{where}", highlight=False)
+
+
+@app.command()
+def settings() -> None:
+    """Print every setting with its environment variable, value and meaning."""
+    current = Settings.from_environment()
+    table = Table("variable", "value", "meaning", box=None, header_style="bold")
+    for name, field in Settings.model_fields.items():
+        value = getattr(current, name)
+        secret = isinstance(value, SecretStr)
+        shown = ("(set)" if value.get_secret_value() else "") if secret else str(value)
+        table.add_row(PREFIX + name.upper(), shown, field.description)
+    out.print(table)
+
+
+async def _infer(repository: Path, name: str, version_name: str, body: bytes) -> "HttpResponse":
+    """The request goes the way of a served one, from the HTTP face down, without a socket."""
+    from modelyard.app import Application
+    from modelyard.protocol.http_message import HttpRequest
+
+    current = Settings.from_environment(repository=repository, redis_url="", api_keys="")
+    application = Application(current, [name])
+    await application.start(listen=False)
+    try:
+        version_path = f"/versions/{version_name}" if version_name else ""
+        path = f"/v2/models/{name}{version_path}/infer".encode()
+        return await application.rest.handle(HttpRequest("POST", path, {}, body))
+    finally:
+        await application.stop()
+
+
+def _repository(given: Path | None) -> Path:
+    return Settings.from_environment(repository=given).repository
+
+
+def _quiet() -> None:
+    logging.basicConfig(level=logging.CRITICAL)
+
+
+def _fail(text: str) -> NoReturn:
+    print(f"error: {text}", file=sys.stderr)
+    sys.exit(1)

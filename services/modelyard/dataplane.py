@@ -1,0 +1,222 @@
+"""What both protocols call: live, ready, metadata, infer, statistics, repository. It knows no wire.
+
+A face converts, calls one of these, and converts back. Every method raises ModelyardErrors only, except `infer`, which
+may also raise whatever went wrong inside: the faces turn that into 'internal error' and a request id.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum
+
+from modelyard import __version__, metrics
+from modelyard.admission import Quota
+from modelyard.auth import Keys
+from modelyard.errors import ConfigurationError, InvalidInput, ModelNotReady, ModelyardError, NotFound, PermissionDenied
+from modelyard.manifest import version_order
+from modelyard.pipeline import Pipeline, Shared
+from modelyard.repository import LoadedModel, refresh
+from modelyard.statistics import ModelStatistics
+from modelyard.tensors import InferRequest, InferResponse
+
+log = logging.getLogger("modelyard.dataplane")
+
+SERVER_NAME = "modelyard"
+SERVER_VERSION = __version__
+EXTENSIONS = (
+    "binary_tensor_data",
+    "model_configuration",
+    "model_repository",
+    "parameters",
+    "schedule_policy",
+    "statistics",
+)
+
+
+class State(Enum):
+    STARTING = "starting"
+    SERVING = "serving"
+    DRAINING = "draining"
+
+
+@dataclass(slots=True)
+class ServedModel:
+    loaded: LoadedModel
+    pipelines: dict[str, Pipeline]
+
+    @property
+    def default(self) -> str:
+        return max(self.pipelines, key=version_order)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    name: str
+    version: str
+    state: str
+    reason: str = ""
+
+
+class DataPlane:
+    def __init__(self, models: Sequence[LoadedModel], shared: Shared) -> None:
+        settings = shared.settings
+        self._shared = shared
+        self._keys = Keys(settings.api_keys.get_secret_value())
+        self._quota = Quota(settings.tenant_requests_per_second)
+        self._models = {model.spec.name: ServedModel(model, {}) for model in models}
+        self._changing = asyncio.Lock()
+        self.state = State.STARTING
+        self.in_flight = 0
+        for served in self._models.values():
+            self._add_pipelines(served)
+
+    # --- health and metadata --------------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Serving, and every model answers on a sufficient backend."""
+        return self.state is State.SERVING and all(
+            served.pipelines and served.pipelines[served.default].ready for served in self._models.values()
+        )
+
+    def model_ready(self, name: str, version: str = "") -> bool:
+        """Raises NotFound for an unknown model or version."""
+        try:
+            return self.state is State.SERVING and self.pipeline(name, version).ready
+        except ModelNotReady:
+            return False
+
+    def pipeline(self, name: str, version: str = "") -> Pipeline:
+        """The pipeline of a version; the default one for an empty version. Raises NotFound or ModelNotReady."""
+        served = self._served(name)
+        if not served.pipelines:
+            raise ModelNotReady(f"model '{name}' is not loaded")
+        pipeline = served.pipelines.get(version or served.default)
+        if pipeline is None:
+            if version in served.loaded.refused:
+                raise ModelNotReady(
+                    f"version {version} of model '{name}' is not ready: it was refused when it was loaded"
+                )
+            raise NotFound(f"Request for unknown model: '{name}' version '{version[:80]}' is not found")
+        return pipeline
+
+    def versions(self, name: str) -> list[str]:
+        return sorted(self._served(name).pipelines, key=version_order)
+
+    def statistics(self, name: str = "", version: str = "") -> list[ModelStatistics]:
+        """Of one version, of all versions of a model, or of everything."""
+        if version:
+            return [self.pipeline(name, version).statistics]
+        names = [name] if name else list(self._models)
+        return [self.pipeline(n, v).statistics for n in names for v in self.versions(n)]
+
+    # --- inference ------------------------------------------------------------------------------------------------
+
+    def authenticate(self, authorization: str | None) -> str:
+        """The tenant behind an Authorization value. Raises Unauthenticated or PermissionDenied."""
+        return self._keys.tenant(authorization)
+
+    async def infer(self, request: InferRequest, tenant: str) -> InferResponse:
+        """Answer a request; count it whatever becomes of it."""
+        pipeline = self.pipeline(request.model_name, request.model_version)
+        async with self._counted(pipeline, request.protocol):
+            self._quota.take(tenant, request.model_name)
+            return await pipeline.infer(request)
+
+    @asynccontextmanager
+    async def _counted(self, pipeline: Pipeline, protocol: str) -> AsyncIterator[None]:
+        started = time.perf_counter()
+        self.in_flight += 1
+        pipeline.metrics.in_flight.inc()
+        outcome = "error"
+        try:
+            yield
+            outcome = "ok"
+        except ModelyardError as error:
+            outcome = error.outcome
+            if isinstance(error, InvalidInput):
+                metrics.input_invalid.labels(pipeline.spec.name, error.reason).inc()
+            raise
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        finally:
+            seconds = time.perf_counter() - started
+            self.in_flight -= 1
+            pipeline.metrics.in_flight.dec()
+            pipeline.metrics.answered(protocol, outcome, seconds)
+            statistics = pipeline.statistics
+            (statistics.success if outcome == "ok" else statistics.fail).add(seconds)
+            statistics.last_inference = time.time_ns() // 1_000_000
+
+    def invalid(self, model: str, error: InvalidInput, protocol: str) -> None:
+        """Count a request that could not even be decoded, when it named a model that is served."""
+        served = self._models.get(model)
+        if served and served.pipelines:
+            metrics.input_invalid.labels(model, error.reason).inc()
+            served.pipelines[served.default].metrics.answered(protocol, error.outcome, 0.0)
+
+    # --- repository extension -------------------------------------------------------------------------------------
+
+    def index(self, *, ready_only: bool = False) -> list[IndexEntry]:
+        """Every version of every model, served or refused."""
+        entries = []
+        for name, served in self._models.items():
+            for version in sorted({*served.loaded.versions, *served.loaded.refused}, key=version_order):
+                if version in served.pipelines and served.pipelines[version].ready:
+                    entries.append(IndexEntry(name, version, "READY"))
+                elif not ready_only:
+                    reason = served.loaded.refused.get(version, "not loaded")
+                    entries.append(IndexEntry(name, version, "UNAVAILABLE", _without_folders(reason)))
+        return entries
+
+    async def load(self, name: str) -> None:
+        """Look for new versions on disk and serve them. Raises PermissionDenied unless MODELYARD_ADMIN is set."""
+        served = self._administered(name)
+        async with self._changing:
+            try:
+                await asyncio.to_thread(refresh, self._shared.settings.repository, served.loaded)
+            except ConfigurationError as error:
+                raise InvalidInput(_without_folders(str(error))) from None
+            self._add_pipelines(served)
+            if not served.pipelines:
+                raise ModelNotReady(f"model '{name}' has no version that can be served")
+
+    async def unload(self, name: str) -> None:
+        """Stop serving a model; what is in flight is still answered."""
+        served = self._administered(name)
+        async with self._changing:
+            pipelines = list(served.pipelines.values())
+            served.pipelines.clear()  # from here on nobody new finds them
+            served.loaded.versions.clear()
+            for pipeline in pipelines:
+                await pipeline.close()
+
+    async def close(self) -> None:
+        for served in self._models.values():
+            for pipeline in served.pipelines.values():
+                await pipeline.close()
+
+    def _served(self, name: str) -> ServedModel:
+        served = self._models.get(name)
+        if served is None:
+            raise NotFound(f"Request for unknown model: '{name[:80]}' is not found")
+        return served
+
+    def _administered(self, name: str) -> ServedModel:
+        if not self._shared.settings.admin:
+            raise PermissionDenied("load and unload are off; MODELYARD_ADMIN opens them")
+        return self._served(name)
+
+    def _add_pipelines(self, served: ServedModel) -> None:
+        for version, loaded in served.loaded.versions.items():
+            if version not in served.pipelines:
+                served.pipelines[version] = Pipeline(loaded, self._shared)
+
+
+def _without_folders(text: str) -> str:
+    """Reasons name files; a client learns the file, not where the repository lies."""
+    return " ".join(word.rsplit("/", 1)[-1] if word.startswith("/") else word for word in text.split(" "))

@@ -1,0 +1,185 @@
+"""A version folder and its manifest: the sha256 of every file, written last and read first.
+
+    models/<model>/versions/<version>/manifest.json, model.onnx, golden.json, ...
+
+`publish` makes a version appear whole or not at all; `read_manifest` refuses a folder that is not what was published.
+"""
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from modelyard.errors import ConfigurationError
+from modelyard.golden import write_golden
+from modelyard.tensors import Tensor
+
+MANIFEST = "manifest.json"
+GOLDEN = "golden.json"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+"""What a model, a version and a file of a version may be called: no separators, nothing hidden."""
+
+
+class FileEntry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+
+
+class Manifest(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    format: int = Field(ge=1, le=1)
+    model: str
+    version: str
+    artifact: str
+    files: dict[str, FileEntry]
+    created: str
+    metrics: dict[str, float] = {}
+    libraries: dict[str, str] = {}
+    golden: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the artifact, in hex: the identity of the model in cache keys and metrics."""
+        return self.files[self.artifact].sha256
+
+
+def version_order(version: str) -> tuple[int, int, str]:
+    """Sort key: numbers by value, above everything that is no number."""
+    return (1, int(version), "") if version.isdecimal() else (0, 0, version)
+
+
+def list_versions(model_dir: Path) -> list[str]:
+    """Names of the version folders, oldest first; folders that are still being written are left out."""
+    folder = model_dir / "versions"
+    if not folder.is_dir():
+        return []
+    return sorted((p.name for p in folder.iterdir() if p.is_dir() and NAME.fullmatch(p.name)), key=version_order)
+
+
+def next_version(model_dir: Path) -> str:
+    numbers = [int(name) for name in list_versions(model_dir) if name.isdecimal()]
+    return str(max(numbers, default=0) + 1)
+
+
+def publish(
+    model_dir: Path,
+    version: str,
+    artifact: Path,
+    *,
+    golden_inputs: Sequence[Tensor] = (),
+    golden_outputs: Sequence[Tensor] = (),
+    metrics: Mapping[str, float] | None = None,
+    libraries: Mapping[str, str] | None = None,
+    extra_files: Sequence[Path] = (),
+) -> Path:
+    """Make `versions/<version>` out of the artifact; return the folder.
+
+    The folder is filled under a temporary name, flushed to disk and renamed. Raises ConfigurationError when the version
+    stands already or its name is not allowed.
+    """
+    if not NAME.fullmatch(version):
+        raise ConfigurationError(f"'{version}' cannot name a version: letters, digits, '.', '_' and '-' only")
+    target = model_dir / "versions" / version
+    if target.exists():
+        raise ConfigurationError(f"version {version} of '{model_dir.name}' stands already: {target}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.parent / f".draft-{version}-{secrets.token_hex(4)}"
+    draft.mkdir()
+    try:
+        for source in (artifact, *extra_files):
+            shutil.copyfile(source, draft / source.name)
+        if golden_inputs:
+            write_golden(draft / GOLDEN, golden_inputs, golden_outputs)
+        manifest = Manifest(
+            format=1,
+            model=model_dir.name,
+            version=version,
+            artifact=artifact.name,
+            files={path.name: _entry(path) for path in sorted(draft.iterdir())},
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            metrics=dict(metrics or {}),
+            libraries=dict(libraries or {}),
+            golden=GOLDEN if golden_inputs else None,
+        )
+        (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        _flush(draft)
+        draft.rename(target)
+    except OSError as error:
+        raise ConfigurationError(f"version {version} of '{model_dir.name}' could not be written: {error}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return target
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a version folder's manifest and check every file against it.
+
+    Raises ConfigurationError, naming the version and the file, when the folder is half written or was changed.
+    """
+    manifest = _parse(folder)
+    for name, entry in manifest.files.items():
+        path = folder / name
+        _check_regular_file(path, name)
+        if path.stat().st_size != entry.bytes:
+            raise ConfigurationError(f"{path} has {path.stat().st_size} bytes, its manifest says {entry.bytes}")
+        if _sha256(path) != entry.sha256:
+            raise ConfigurationError(f"{path} differs from its manifest (sha256)")
+    return manifest
+
+
+def _parse(folder: Path) -> Manifest:
+    path = folder / MANIFEST
+    try:
+        document: Any = json.loads(path.read_text(encoding="utf-8"))
+        manifest = Manifest.model_validate(document)
+    except FileNotFoundError:
+        raise ConfigurationError(f"{folder} has no {MANIFEST}: half written, or no version") from None
+    except (OSError, ValueError, ValidationError) as error:
+        raise ConfigurationError(f"{path}: {str(error).splitlines()[0]}") from error
+    if manifest.version != folder.name:
+        raise ConfigurationError(f"{path} is of version {manifest.version}, its folder says {folder.name}")
+    for name in (manifest.artifact, manifest.golden):
+        if name is not None and name not in manifest.files:
+            raise ConfigurationError(f"{path} names '{name}', which its files do not list")
+    return manifest
+
+
+def _check_regular_file(path: Path, name: str) -> None:
+    """A manifest may be hostile: a name that leaves the folder, or a link, is refused before it is followed."""
+    if not NAME.fullmatch(name):
+        raise ConfigurationError(f"{path.parent}/{MANIFEST} names the file '{name}', which is not allowed")
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        raise ConfigurationError(f"{path} is missing") from None
+    if not stat.S_ISREG(mode):
+        raise ConfigurationError(f"{path} is no regular file")
+
+
+def _entry(path: Path) -> FileEntry:
+    return FileEntry(sha256=_sha256(path), bytes=path.stat().st_size)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(folder: Path) -> None:
+    """Everything inside is on disk before the rename makes it visible."""
+    for path in (*folder.iterdir(), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

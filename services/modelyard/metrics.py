@@ -1,0 +1,150 @@
+"""Every metric, defined once. Prefix `modelyard_`, base units, closed label sets, no ratio gauges.
+
+prometheus_client chooses its storage when it is imported: with PROMETHEUS_MULTIPROC_DIR set (every server process) it
+keeps files that `exposition` adds up over the workers; without it (tests, commands) it keeps plain memory.
+A process must therefore set the variable before it imports this module; `server.py` and BentoML both do.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_PREFIX = "modelyard_"
+
+PROTOCOLS = ("http", "grpc", "api")
+OUTCOMES = ("ok", "client_error", "error", "timeout", "shed", "cancelled")
+STAGES = ("decode", "cache", "queue", "infer", "encode")
+CACHE_RESULTS = ("hit_memory", "hit_redis", "join", "miss", "bypass", "corrupt")
+SHED_REASONS = ("queue_full", "deadline", "quota")
+INVALID_REASONS = ("malformed", "datatype", "shape", "size", "value", "name", "batch")
+REDIS_REASONS = ("timeout", "connection", "response", "dropped")
+REDIS_OPERATIONS = ("get", "set", "ping")
+
+REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+STAGE_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+CACHE_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
+ROW_BUCKETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+LOAD_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+
+def _counter(name: str, text: str, labels: Iterable[str] = ()) -> Counter:
+    return Counter(_PREFIX + name, text, tuple(labels))
+
+
+def _histogram(name: str, text: str, labels: Iterable[str], buckets: tuple[float, ...]) -> Histogram:
+    return Histogram(_PREFIX + name, text, tuple(labels), buckets=buckets)
+
+
+requests = _counter("requests", "Inference requests by outcome.", ("model", "version", "protocol", "outcome"))
+request_duration = _histogram(
+    "request_duration_seconds", "From decoded to answered.", ("model", "version", "protocol"), REQUEST_BUCKETS
+)
+stage_duration = _histogram("stage_duration_seconds", "Time in one stage.", ("model", "stage"), STAGE_BUCKETS)
+in_flight = Gauge(_PREFIX + "in_flight_requests", "Requests being answered.", ("model",), multiprocess_mode="livesum")
+queue_rows = Gauge(_PREFIX + "queue_rows", "Rows that wait for the model.", ("model",), multiprocess_mode="livesum")
+shed = _counter("shed", "Requests refused to protect the others.", ("model", "reason"))
+batch_rows = _histogram("batch_rows", "Rows in one run of the model.", ("model",), ROW_BUCKETS)
+batch_retries = _counter("batch_retries", "Batches that failed and were run again one by one.", ("model",))
+
+cache_rows = _counter("cache_rows", "Rows by what the cache said.", ("model", "result"))
+cache_operation_duration = _histogram(
+    "cache_operation_duration_seconds", "Time of one cache operation.", ("tier", "op"), CACHE_BUCKETS
+)
+cache_errors = _counter("cache_errors", "Cache operations that failed.", ("tier", "op", "reason"))
+cache_up = Gauge(_PREFIX + "cache_up", "1 while the Redis tier is in use.", multiprocess_mode="livemin")
+cache_evictions = _counter("cache_evictions", "Entries pushed out of the memory tier.")
+cache_bytes = Gauge(_PREFIX + "cache_bytes", "Size of the memory tier.", multiprocess_mode="livesum")
+
+backend_active = Gauge(
+    _PREFIX + "backend_active",
+    "1 for the backend that runs the model.",
+    ("model", "backend"),
+    multiprocess_mode="livesum",
+)
+backend_fallbacks = _counter("backend_fallbacks", "Changes to a lesser backend.", ("model", "from", "to", "reason"))
+model_info = Gauge(
+    _PREFIX + "model_info",
+    "1 for every loaded version.",
+    ("model", "version", "digest", "backend", "precision"),
+    multiprocess_mode="livemax",
+)
+model_ready = Gauge(
+    _PREFIX + "model_ready", "1 while the version answers.", ("model", "version"), multiprocess_mode="livemin"
+)
+model_load_duration = _histogram("model_load_duration_seconds", "Check, load and warm-up.", ("model",), LOAD_BUCKETS)
+model_load_failures = _counter("model_load_failures", "Versions that were refused.", ("model",))
+input_invalid = _counter("input_invalid", "Requests refused for what they carry.", ("model", "reason"))
+
+
+class ModelMetrics:
+    """The series of one model version, all made at zero, so that a rate over the first event is right.
+
+    Children are kept: looking one up by its labels costs as much as counting.
+    """
+
+    def __init__(self, model: str, version: str) -> None:
+        self._requests = {
+            (protocol, outcome): requests.labels(model, version, protocol, outcome)
+            for protocol in PROTOCOLS
+            for outcome in OUTCOMES
+        }
+        self._durations = {protocol: request_duration.labels(model, version, protocol) for protocol in PROTOCOLS}
+        self.stage = {stage: stage_duration.labels(model, stage) for stage in STAGES}
+        self.cache_rows = {result: cache_rows.labels(model, result) for result in CACHE_RESULTS}
+        self.batch_rows = batch_rows.labels(model)
+        self.batch_retries = batch_retries.labels(model)
+        self.in_flight = in_flight.labels(model)
+        self.queue_rows = queue_rows.labels(model)
+        for reason in SHED_REASONS:
+            shed.labels(model, reason)
+        for reason in INVALID_REASONS:
+            input_invalid.labels(model, reason)
+        model_load_failures.labels(model)
+        self.in_flight.set(0)
+        self.queue_rows.set(0)
+
+    def answered(self, protocol: str, outcome: str, seconds: float) -> None:
+        self._requests[protocol, outcome].inc()
+        self._durations[protocol].observe(seconds)
+
+
+def create_for_cache() -> None:
+    """The cache's own series at zero."""
+    cache_up.set(0)
+    cache_bytes.set(0)
+    for op in REDIS_OPERATIONS:
+        cache_operation_duration.labels("redis", op)
+        for reason in REDIS_REASONS:
+            cache_errors.labels("redis", op, reason)
+    cache_errors.labels("memory", "set", "dropped")
+
+
+def exposition() -> bytes:
+    """The text that Prometheus scrapes, added up over the workers of this server."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if not folder:
+        return generate_latest(REGISTRY)
+    _forget_dead_workers(Path(folder))
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
+def _forget_dead_workers(folder: Path) -> None:
+    """A killed worker cannot take back its live gauges: drop the files of processes that are gone."""
+    for path in folder.glob("gauge_live*_*.db"):
+        pid = path.stem.rsplit("_", 1)[-1]
+        if not Path("/proc", pid).exists():
+            path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""The two wire faces, HTTP and gRPC, over one dataplane."""

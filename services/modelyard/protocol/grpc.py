@@ -1,0 +1,279 @@
+"""The gRPC face: GRPCInferenceService, grpc.health.v1 and reflection. Convert, delegate, convert.
+
+Errors become statuses in one place, `_answered`. Deadlines come from the call (grpc-timeout) or the `timeout`
+parameter, whichever is shorter. A call that its client cancels is cancelled here, and its work dropped.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+from google.protobuf.json_format import ParseDict
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import HealthServicer, add_HealthServicer_to_server
+from grpc_reflection.v1alpha import reflection
+
+from modelyard.dataplane import EXTENSIONS, SERVER_NAME, SERVER_VERSION, DataPlane
+from modelyard.errors import InvalidInput, ModelyardError, NotFound
+from modelyard.protocol._pb import open_inference_grpc_pb2 as pb
+from modelyard.protocol._pb import open_inference_grpc_pb2_grpc as pb_grpc
+from modelyard.protocol.grpc_codec import decode_request, encode_response
+from modelyard.protocol.model_json import config_json, metadata_json, statistics_json
+from modelyard.settings import Settings
+
+log = logging.getLogger("modelyard.grpc")
+
+SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+HEALTH_POLL_SECONDS = 0.2
+MAX_STREAM_REQUESTS = 64
+"""Requests of one stream that are answered at once."""
+
+Context = grpc.aio.ServicerContext[Any, Any]
+T = TypeVar("T")
+
+
+async def fail(context: Context, error: Exception) -> NoReturn:
+    """End a call with the status of an error; an unknown error becomes INTERNAL with a request id."""
+    code, text = describe(error)
+    if isinstance(error, ModelyardError) and error.retry_after is not None:
+        context.set_trailing_metadata((("retry-after", str(round(error.retry_after, 3))),))
+    await context.abort(code, text)
+    raise AssertionError("abort raises")
+
+
+def describe(error: Exception) -> tuple[grpc.StatusCode, str]:
+    if isinstance(error, ModelyardError):
+        return grpc.StatusCode[error.grpc_status], error.public
+    request_id = secrets.token_hex(8)
+    log.error("request %s failed", request_id, exc_info=error)
+    return grpc.StatusCode.INTERNAL, f"internal error (request id {request_id})"
+
+
+class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
+    def __init__(self, dataplane: DataPlane) -> None:
+        self._dataplane = dataplane
+
+    # --- health -----------------------------------------------------------------------------------------------------
+
+    async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: pb.ServerReadyRequest, context: Context) -> pb.ServerReadyResponse:
+        return pb.ServerReadyResponse(ready=self._dataplane.ready)
+
+    async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:
+        async def answer(tenant: str) -> pb.ModelReadyResponse:
+            return pb.ModelReadyResponse(ready=self._dataplane.model_ready(request.name, request.version))
+
+        return await self._answered(context, answer)
+
+    # --- inference --------------------------------------------------------------------------------------------------
+
+    async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
+        async def answer(tenant: str) -> pb.ModelInferResponse:
+            return await self._infer(request, tenant, context.time_remaining())
+
+        return await self._answered(context, answer)
+
+    async def ModelStreamInfer(
+        self, requests: AsyncIterator[pb.ModelInferRequest], context: Context
+    ) -> AsyncIterator[pb.ModelStreamInferResponse]:
+        """Answers in the order of the requests; one that fails gets an error message, and the stream goes on."""
+        tenant = await self._answered(context, _identity)
+        waiting: asyncio.Queue[asyncio.Task[pb.ModelStreamInferResponse] | None]
+        waiting = asyncio.Queue(MAX_STREAM_REQUESTS)
+
+        async def read() -> None:
+            try:
+                async for request in requests:
+                    await waiting.put(asyncio.create_task(self._stream_one(request, tenant, context.time_remaining())))
+            finally:
+                await waiting.put(None)
+
+        reader = asyncio.create_task(read())
+        try:
+            while (task := await waiting.get()) is not None:
+                yield await task
+        finally:
+            reader.cancel()
+            while not waiting.empty():
+                if (left := waiting.get_nowait()) is not None:
+                    left.cancel()
+
+    async def _stream_one(
+        self, request: pb.ModelInferRequest, tenant: str, remaining: float | None
+    ) -> pb.ModelStreamInferResponse:
+        try:
+            return pb.ModelStreamInferResponse(infer_response=await self._infer(request, tenant, remaining))
+        except Exception as error:
+            _, text = describe(error)
+            failed = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
+            return pb.ModelStreamInferResponse(error_message=text, infer_response=failed)
+
+    async def _infer(
+        self, message: pb.ModelInferRequest, tenant: str, remaining: float | None
+    ) -> pb.ModelInferResponse:
+        pipeline = self._dataplane.pipeline(message.model_name, message.model_version)
+        started = time.perf_counter()
+        try:
+            request = decode_request(message)
+        except InvalidInput as error:
+            self._dataplane.invalid(message.model_name, error, "grpc")
+            raise
+        if remaining is not None:
+            request.timeout = remaining if request.timeout is None else min(remaining, request.timeout)
+        decode_seconds = time.perf_counter() - started
+        response = await self._dataplane.infer(request, tenant)
+        started = time.perf_counter()
+        answer = encode_response(response)
+        pipeline.converted(decode_seconds, time.perf_counter() - started)
+        return answer
+
+    # --- metadata ---------------------------------------------------------------------------------------------------
+
+    async def ServerMetadata(self, request: pb.ServerMetadataRequest, context: Context) -> pb.ServerMetadataResponse:
+        async def answer(tenant: str) -> pb.ServerMetadataResponse:
+            return pb.ServerMetadataResponse(name=SERVER_NAME, version=SERVER_VERSION, extensions=EXTENSIONS)
+
+        return await self._answered(context, answer)
+
+    async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: Context) -> pb.ModelMetadataResponse:
+        async def answer(tenant: str) -> pb.ModelMetadataResponse:
+            pipeline = self._dataplane.pipeline(request.name, request.version)
+            versions = [request.version] if request.version else self._dataplane.versions(request.name)
+            document = metadata_json(pipeline.spec, versions, pipeline.chain.active.name)
+            return ParseDict(document, pb.ModelMetadataResponse())
+
+        return await self._answered(context, answer)
+
+    async def ModelConfig(self, request: pb.ModelConfigRequest, context: Context) -> pb.ModelConfigResponse:
+        async def answer(tenant: str) -> pb.ModelConfigResponse:
+            pipeline = self._dataplane.pipeline(request.name, request.version)
+            active = pipeline.chain.active
+            config = ParseDict(config_json(pipeline.spec, active.name, active.precision), pb.ModelConfig())
+            return pb.ModelConfigResponse(config=config)
+
+        return await self._answered(context, answer)
+
+    async def ModelStatistics(self, request: pb.ModelStatisticsRequest, context: Context) -> pb.ModelStatisticsResponse:
+        async def answer(tenant: str) -> pb.ModelStatisticsResponse:
+            statistics = self._dataplane.statistics(request.name, request.version)
+            return ParseDict({"model_stats": [statistics_json(s) for s in statistics]}, pb.ModelStatisticsResponse())
+
+        return await self._answered(context, answer)
+
+    # --- repository -------------------------------------------------------------------------------------------------
+
+    async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: Context) -> pb.RepositoryIndexResponse:
+        async def answer(tenant: str) -> pb.RepositoryIndexResponse:
+            message = pb.RepositoryIndexResponse()
+            for entry in self._dataplane.index(ready_only=request.ready):
+                message.models.add(name=entry.name, version=entry.version, state=entry.state, reason=entry.reason)
+            return message
+
+        return await self._answered(context, answer)
+
+    async def RepositoryModelLoad(
+        self, request: pb.RepositoryModelLoadRequest, context: Context
+    ) -> pb.RepositoryModelLoadResponse:
+        async def answer(tenant: str) -> pb.RepositoryModelLoadResponse:
+            await self._dataplane.load(request.model_name)
+            return pb.RepositoryModelLoadResponse()
+
+        return await self._answered(context, answer)
+
+    async def RepositoryModelUnload(
+        self, request: pb.RepositoryModelUnloadRequest, context: Context
+    ) -> pb.RepositoryModelUnloadResponse:
+        async def answer(tenant: str) -> pb.RepositoryModelUnloadResponse:
+            await self._dataplane.unload(request.model_name)
+            return pb.RepositoryModelUnloadResponse()
+
+        return await self._answered(context, answer)
+
+    async def _answered(self, context: Context, answer: Callable[[str], Awaitable[T]]) -> T:
+        """Authenticate, answer, and turn any error into a status."""
+        try:
+            metadata = dict(context.invocation_metadata() or ())
+            value = metadata.get("authorization")
+            return await answer(self._dataplane.authenticate(value if isinstance(value, str) else None))
+        except Exception as error:
+            await fail(context, error)
+
+
+class Health(HealthServicer):
+    """grpc.health.v1: the server as a whole under the name "", every model under its own name."""
+
+    def __init__(self, dataplane: DataPlane) -> None:
+        self._dataplane = dataplane
+
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:
+        status = self._status(request.service)
+        if status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
+        return health_pb2.HealthCheckResponse(status=status)
+
+    async def Watch(
+        self, request: health_pb2.HealthCheckRequest, context: Context
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        sent: int | None = None
+        while True:
+            status = self._status(request.service)
+            if status != sent:
+                sent = status
+                yield health_pb2.HealthCheckResponse(status=status)
+            await asyncio.sleep(HEALTH_POLL_SECONDS)
+
+    def _status(self, service: str) -> Any:
+        statuses = health_pb2.HealthCheckResponse
+        try:
+            ready = self._dataplane.ready if service in ("", SERVICE) else self._dataplane.model_ready(service)
+        except NotFound:
+            return statuses.SERVICE_UNKNOWN
+        return statuses.SERVING if ready else statuses.NOT_SERVING
+
+
+class GrpcServer:
+    """The listening server: start, then stop with a grace."""
+
+    def __init__(self, dataplane: DataPlane, settings: Settings) -> None:
+        self._settings = settings
+        self._server = grpc.aio.server(
+            options=(
+                ("grpc.max_receive_message_length", settings.max_body_bytes),
+                ("grpc.max_send_message_length", -1),
+                # with one process a second server on the same port must fail, not share it
+                ("grpc.so_reuseport", 1 if settings.workers > 1 else 0),
+                ("grpc.max_concurrent_streams", 1024),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_ping_interval_without_data_ms", 5000),
+            )
+        )
+        pb_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceServicer(dataplane), self._server)
+        add_HealthServicer_to_server(Health(dataplane), self._server)
+        reflection.enable_server_reflection((SERVICE, _HEALTH, reflection.SERVICE_NAME), self._server)
+        self.port = 0
+
+    async def start(self) -> None:
+        """Raises OSError when the port is taken."""
+        address = f"{self._settings.host}:{self._settings.grpc_port}"
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError:
+            self.port = 0
+        if not self.port:
+            raise OSError(f"gRPC cannot listen on {address}: the port is taken, or the address is not of this machine")
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Sends GOAWAY, answers what is open within the grace, then closes."""
+        await self._server.stop(self._settings.shutdown_seconds)
+
+
+async def _identity(tenant: str) -> str:
+    return tenant

@@ -1,0 +1,150 @@
+"""Messages of the inference call over gRPC to InferRequest, and an InferResponse back. Pure functions.
+
+Source: inference_grpc.md of the Open Inference Protocol. A request carries its tensors either all as raw bytes
+(`raw_input_contents`) or all as typed contents; the answer is always raw.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from modelyard.errors import InvalidInput, Unimplemented
+from modelyard.protocol._pb import open_inference_grpc_pb2 as pb
+from modelyard.tensors import (
+    BINARY_ONLY,
+    Array,
+    InferRequest,
+    InferResponse,
+    Parameter,
+    Tensor,
+    dtype_of,
+    element_count,
+    from_bytes,
+    to_bytes,
+)
+
+CONTENTS = {
+    "BOOL": "bool_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+"""Datatype to the field of InferTensorContents that carries it."""
+_FIELDS = tuple(dict.fromkeys(CONTENTS.values()))
+
+
+def decode_request(message: pb.ModelInferRequest) -> InferRequest:
+    """Raises InvalidInput."""
+    parameters = decode_parameters(message.parameters)
+    for output in message.outputs:
+        _refuse_unsupported(output.parameters)
+    timeout = parameters.get("timeout", 0)
+    if isinstance(timeout, bool) or not isinstance(timeout, int) or timeout < 0:
+        raise InvalidInput("parameter 'timeout' is no number of microseconds", "value")
+    priority = parameters.get("priority", 0)
+    if isinstance(priority, bool) or not isinstance(priority, int):
+        raise InvalidInput("parameter 'priority' is no whole number", "value")
+    return InferRequest(
+        model_name=message.model_name,
+        model_version=message.model_version,
+        id=message.id,
+        inputs=_raw_inputs(message) if message.raw_input_contents else [_typed_input(i) for i in message.inputs],
+        outputs=tuple(output.name for output in message.outputs),
+        parameters=parameters,
+        timeout=timeout / 1e6 or None,
+        priority=priority,
+        protocol="grpc",
+    )
+
+
+def encode_response(response: InferResponse) -> pb.ModelInferResponse:
+    message = pb.ModelInferResponse(
+        model_name=response.model_name, model_version=response.model_version, id=response.id
+    )
+    for name, value in response.parameters.items():
+        message.parameters[name].string_param = str(value)
+    for tensor in response.outputs:
+        message.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.array.shape)
+        message.raw_output_contents.append(to_bytes(tensor.datatype, tensor.array))
+    return message
+
+
+def decode_parameters(parameters: Mapping[str, pb.InferParameter]) -> dict[str, Parameter]:
+    values: dict[str, Parameter] = {}
+    for name, parameter in parameters.items():
+        which = parameter.WhichOneof("parameter_choice")
+        if which is None:
+            raise InvalidInput(f"parameter '{name[:80]}' has no value", "value")
+        values[name] = getattr(parameter, which)
+    return values
+
+
+def _raw_inputs(message: pb.ModelInferRequest) -> list[Tensor]:
+    if len(message.raw_input_contents) != len(message.inputs):
+        raise InvalidInput(
+            f"{len(message.raw_input_contents)} raw contents for {len(message.inputs)} inputs: give one for each",
+            "size",
+        )
+    tensors = []
+    for given, raw in zip(message.inputs, message.raw_input_contents, strict=True):
+        what = _what(given)
+        _refuse_unsupported(given.parameters)
+        if given.HasField("contents") and _carried(given.contents):
+            raise InvalidInput(f"{what}: contents and raw_input_contents are both given", "malformed")
+        tensors.append(Tensor(given.name, given.datatype, from_bytes(given.datatype, given.shape, raw, what)))
+    return tensors
+
+
+def _typed_input(given: pb.ModelInferRequest.InferInputTensor) -> Tensor:
+    what = _what(given)
+    _refuse_unsupported(given.parameters)
+    dtype = dtype_of(given.datatype, what)
+    if given.datatype in BINARY_ONLY:
+        raise InvalidInput(
+            f"{what}: {given.datatype} has no typed contents; ask for binary: raw_input_contents", "datatype"
+        )
+    count = element_count(given.shape, what)
+    field = CONTENTS[given.datatype]
+    carried = _carried(given.contents)
+    if carried and carried != [field]:
+        raise InvalidInput(
+            f"{what}: {given.datatype} is carried by {field}, {', '.join(carried)} was given", "datatype"
+        )
+    values = getattr(given.contents, field)
+    if len(values) != count:
+        raise InvalidInput(f"{what}: {len(values)} values given, the shape {list(given.shape)} takes {count}", "size")
+    try:
+        array = _elements(values) if given.datatype == "BYTES" else np.array(values, dtype)
+    except OverflowError:
+        raise InvalidInput(f"{what}: a value is out of the range of {given.datatype}", "value") from None
+    return Tensor(given.name, given.datatype, array.reshape(tuple(given.shape)))
+
+
+def _elements(values: Iterable[bytes]) -> Array:
+    listed = list(values)
+    array = np.empty(len(listed), np.object_)
+    array[:] = listed
+    return array
+
+
+def _carried(contents: pb.InferTensorContents) -> list[str]:
+    return [field for field in _FIELDS if len(getattr(contents, field))]
+
+
+def _refuse_unsupported(parameters: Mapping[str, pb.InferParameter]) -> None:
+    if "shared_memory_region" in parameters:
+        raise Unimplemented("the shared memory extensions are not supported")
+    if "classification" in parameters:
+        raise Unimplemented("the classification extension is not supported")
+
+
+def _what(given: pb.ModelInferRequest.InferInputTensor) -> str:
+    return f"input '{given.name[:80]}'"

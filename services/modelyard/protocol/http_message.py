@@ -1,0 +1,78 @@
+"""A request and a response over HTTP, as `rest.py` sees them, whatever server carries them."""
+
+import gzip
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from modelyard.errors import InvalidInput, PayloadTooLarge, UnsupportedMediaType
+
+MIN_COMPRESSED = 200
+"""A smaller answer is sent as it is: compressing it costs more than it saves."""
+_WBITS = {"gzip": 31, "deflate": 15}
+
+
+@dataclass(slots=True)
+class HttpRequest:
+    method: str
+    path: bytes
+    """As it came: still percent-encoded, without the query."""
+    headers: Mapping[bytes, bytes]
+    """Names in lower case."""
+    body: bytes = b""
+
+    def header(self, name: bytes) -> str:
+        return self.headers.get(name, b"").decode("latin-1")
+
+
+@dataclass(slots=True)
+class HttpResponse:
+    status: int
+    parts: Sequence[bytes] = ()
+    content_type: bytes = b"application/json"
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    close: bool = False
+    """Close the connection after this answer."""
+
+
+def inflate(body: bytes, encoding: str, limit: int) -> bytes:
+    """The body behind Content-Encoding; never holds more than `limit` bytes of it.
+
+    Raises UnsupportedMediaType, InvalidInput for data that is not what it says, PayloadTooLarge.
+    """
+    if encoding in ("", "identity"):
+        return body
+    wbits = _WBITS.get(encoding)
+    if wbits is None:
+        raise UnsupportedMediaType(f"Content-Encoding '{encoding[:40]}' is not supported; use gzip or deflate")
+    if encoding == "deflate" and (not body or body[0] & 0x0F != 8):
+        wbits = -15  # deflate without the zlib header, which some clients send
+    inflater = zlib.decompressobj(wbits)
+    try:
+        result = inflater.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise InvalidInput(f"the body is no {encoding}: {error}") from None
+    if len(result) > limit:
+        raise PayloadTooLarge(f"the inflated body is above {limit} bytes")
+    if not inflater.eof:
+        raise InvalidInput(f"the {encoding} body ends too early")
+    if inflater.unused_data:
+        raise InvalidInput(f"bytes follow the {encoding} body")
+    return result
+
+
+def deflate(parts: Sequence[bytes], accepted: str) -> tuple[Sequence[bytes], bytes | None]:
+    """Compress when the caller accepts it and it pays; returns the Content-Encoding, None for none."""
+    if not accepted or sum(map(len, parts)) < MIN_COMPRESSED:
+        return parts, None
+    offered = {
+        name.strip().lower()
+        for name, _, weight in (item.partition(";") for item in accepted.split(","))
+        if weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    }
+    body = b"".join(parts)
+    if "gzip" in offered or "*" in offered:
+        return [gzip.compress(body, 1, mtime=0)], b"gzip"
+    if "deflate" in offered:
+        return [zlib.compress(body, 1)], b"deflate"
+    return parts, None

@@ -1,0 +1,88 @@
+"""Documents about a model, in the words of the protocol and of Triton's extensions.
+
+REST sends them as JSON; gRPC parses the same documents into its messages: one description, two wires.
+Sources: inference_rest.md; extension_model_configuration.md, extension_statistics.md of Triton.
+"""
+
+from typing import Any
+
+from modelyard.spec import ModelSpec, TensorSpec
+from modelyard.statistics import DURATIONS, Duration, ModelStatistics
+
+CONFIG_TYPES = {
+    "FP16": "TYPE_FP16",
+    "FP32": "TYPE_FP32",
+    "FP64": "TYPE_FP64",
+    "BF16": "TYPE_BF16",
+    "BYTES": "TYPE_STRING",
+}
+"""Datatypes whose name in a model configuration is not simply TYPE_ and the datatype."""
+PLATFORMS = {
+    "onnxruntime-cpu": "onnxruntime_onnx",
+    "onnxruntime-cuda": "onnxruntime_onnx",
+    "tensorrt": "tensorrt_plan",
+}
+
+
+def metadata_json(spec: ModelSpec, versions: list[str], backend: str) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "versions": versions,
+        "platform": PLATFORMS[backend],
+        "inputs": [_tensor(tensor) for tensor in spec.inputs],
+        "outputs": [_tensor(tensor) for tensor in spec.outputs],
+    }
+
+
+def config_json(spec: ModelSpec, backend: str, precision: str) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "name": spec.name,
+        "platform": PLATFORMS[backend],
+        "backend": PLATFORMS[backend].partition("_")[0],
+        "max_batch_size": spec.batching.max_batch_size,
+        "input": [_config_tensor(spec, tensor) for tensor in spec.inputs],
+        "output": [_config_tensor(spec, tensor) for tensor in spec.outputs],
+        "response_cache": {"enable": spec.cache.enabled},
+        "parameters": {
+            "backend": {"string_value": backend},
+            "precision": {"string_value": precision},
+        },
+    }
+    if spec.batched:
+        config["dynamic_batching"] = {
+            "preferred_batch_size": list(spec.batching.buckets),
+            "max_queue_delay_microseconds": int(spec.batching.max_queue_delay_ms * 1000),
+        }
+    return config
+
+
+def statistics_json(statistics: ModelStatistics) -> dict[str, Any]:
+    return {
+        "name": statistics.name,
+        "version": statistics.version,
+        "last_inference": statistics.last_inference,
+        "inference_count": statistics.inference_count,
+        "execution_count": statistics.execution_count,
+        "inference_stats": {name: _duration(getattr(statistics, name)) for name in DURATIONS},
+        "batch_stats": [
+            {"batch_size": rows, "compute_infer": _duration(duration)}
+            for rows, duration in sorted(statistics.batches.items())
+        ],
+    }
+
+
+def _tensor(tensor: TensorSpec) -> dict[str, Any]:
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
+
+
+def _config_tensor(spec: ModelSpec, tensor: TensorSpec) -> dict[str, Any]:
+    dims = tensor.shape[1:] if spec.batched else tensor.shape
+    return {
+        "name": tensor.name,
+        "data_type": CONFIG_TYPES.get(tensor.datatype, f"TYPE_{tensor.datatype}"),
+        "dims": list(dims),
+    }
+
+
+def _duration(duration: Duration) -> dict[str, int]:
+    return {"count": duration.count, "ns": duration.ns}

@@ -1,0 +1,281 @@
+"""The HTTP face: paths to dataplane calls, errors to statuses. Convert, delegate, convert.
+
+    GET  /v2   /v2/health/live|ready   /v2/models/{m}[/versions/{v}][/ready|/config|/stats]   /v2/models/stats
+    POST /v2/models/{m}[/versions/{v}]/infer   /v2/repository/index   /v2/repository/models/{m}/load|unload
+    GET  /livez /healthz /readyz /metrics
+
+Health and metrics stand outside authentication and every limit.
+"""
+
+import asyncio
+import logging
+import math
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import orjson
+
+from modelyard import metrics
+from modelyard.dataplane import EXTENSIONS, SERVER_NAME, SERVER_VERSION, DataPlane
+from modelyard.errors import (
+    InvalidInput,
+    MethodNotAllowed,
+    ModelyardError,
+    NotFound,
+    Unavailable,
+    Unimplemented,
+    UnsupportedMediaType,
+)
+from modelyard.protocol.http_message import HttpRequest, HttpResponse, deflate, inflate
+from modelyard.protocol.model_json import config_json, metadata_json, statistics_json
+from modelyard.protocol.rest_codec import decode_request, encode_response
+
+log = logging.getLogger("modelyard.rest")
+
+OPEN_PATHS = frozenset({b"/livez", b"/healthz", b"/readyz", b"/metrics", b"/v2/health/live", b"/v2/health/ready"})
+_MEDIA_TYPES = frozenset({"", "application/json", "application/octet-stream", "application/x-www-form-urlencoded"})
+_UNSUPPORTED = ("systemsharedmemory", "cudasharedmemory", "trace", "logging")
+ANY = "*"
+_LARGE = 65536
+"""A compressed body above this is inflated in a thread: the event loop has others to serve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    handler: str
+    method: str
+    model: str = ""
+    version: str = ""
+
+
+class Rest:
+    def __init__(self, dataplane: DataPlane, max_body_bytes: int) -> None:
+        self._dataplane = dataplane
+        self._max_body = max_body_bytes
+        self._handlers: dict[str, Callable[[HttpRequest, Route], Awaitable[HttpResponse]]] = {
+            "infer": self._infer,
+            "live": self._live,
+            "ready": self._ready,
+            "metrics": self._metrics,
+            "server": self._server,
+            "model": self._model,
+            "model_ready": self._model_ready,
+            "config": self._config,
+            "stats": self._stats,
+            "index": self._index,
+            "load": self._load,
+            "unload": self._unload,
+            "unsupported": self._unsupported,
+        }
+
+    @staticmethod
+    def owns(path: bytes) -> bool:
+        """Is this path the face's own? All others are the typed API's."""
+        return path == b"/v2" or path.startswith(b"/v2/") or path in OPEN_PATHS
+
+    def gate(self, request: HttpRequest) -> str:
+        """The tenant of a request. Raises Unauthenticated or PermissionDenied."""
+        return self._dataplane.authenticate(request.header(b"authorization") or None)
+
+    async def handle(self, request: HttpRequest) -> HttpResponse:
+        """Answer any request on a path of ours; never raises, but for cancellation."""
+        try:
+            route = parse_path(request.path)
+            if route is None:
+                raise NotFound("there is nothing at this path")
+            method = "GET" if request.method == "HEAD" else request.method
+            if method != route.method and route.method != ANY:
+                raise MethodNotAllowed(route.method)
+            if request.path not in OPEN_PATHS:
+                self.gate(request)
+            return await self._handlers[route.handler](request, route)
+        except Exception as error:
+            return failure(error)
+
+    # --- inference ------------------------------------------------------------------------------------------------
+
+    async def _infer(self, request: HttpRequest, route: Route) -> HttpResponse:
+        dataplane = self._dataplane
+        pipeline = dataplane.pipeline(route.model, route.version)
+        started = time.perf_counter()
+        try:
+            body = await self._body(request)
+            decoded, encoding = decode_request(
+                body, _json_length(request), route.model, route.version, lambda: pipeline.spec
+            )
+        except InvalidInput as error:
+            dataplane.invalid(route.model, error, "http")
+            raise
+        decode_seconds = time.perf_counter() - started
+        response = await dataplane.infer(decoded, self.gate(request))
+        started = time.perf_counter()
+        parts, json_length = encode_response(response, encoding)
+        pipeline.converted(decode_seconds, time.perf_counter() - started)
+        headers = [(b"x-modelyard-backend", str(response.parameters["backend"]).encode())]
+        if json_length is not None:
+            headers.append((b"inference-header-content-length", b"%d" % json_length))
+        parts, compressed = deflate(parts, request.header(b"accept-encoding"))
+        if compressed:
+            headers.append((b"content-encoding", compressed))
+        content_type = b"application/json" if json_length is None else b"application/octet-stream"
+        return HttpResponse(200, parts, content_type, headers)
+
+    async def _body(self, request: HttpRequest) -> bytes:
+        content_type = request.header(b"content-type").partition(";")[0].strip().lower()
+        if content_type not in _MEDIA_TYPES:
+            raise UnsupportedMediaType(f"Content-Type '{content_type[:80]}' is not supported; use application/json")
+        encoding = request.header(b"content-encoding").strip().lower()
+        if not encoding:
+            return request.body
+        if len(request.body) > _LARGE:
+            return await asyncio.to_thread(inflate, request.body, encoding, self._max_body)
+        return inflate(request.body, encoding, self._max_body)
+
+    # --- health and metrics ---------------------------------------------------------------------------------------
+
+    async def _live(self, request: HttpRequest, route: Route) -> HttpResponse:
+        return _json({"live": True})
+
+    async def _ready(self, request: HttpRequest, route: Route) -> HttpResponse:
+        if not self._dataplane.ready:
+            raise Unavailable(f"the server is not ready: {self._dataplane.state.value}")
+        return _json({"ready": True})
+
+    async def _metrics(self, request: HttpRequest, route: Route) -> HttpResponse:
+        text = await asyncio.to_thread(metrics.exposition)
+        return HttpResponse(200, [text], metrics.CONTENT_TYPE.encode())
+
+    # --- metadata -------------------------------------------------------------------------------------------------
+
+    async def _server(self, request: HttpRequest, route: Route) -> HttpResponse:
+        return _json({"name": SERVER_NAME, "version": SERVER_VERSION, "extensions": EXTENSIONS})
+
+    async def _model(self, request: HttpRequest, route: Route) -> HttpResponse:
+        pipeline = self._dataplane.pipeline(route.model, route.version)
+        versions = [route.version] if route.version else self._dataplane.versions(route.model)
+        return _json(metadata_json(pipeline.spec, versions, pipeline.chain.active.name))
+
+    async def _model_ready(self, request: HttpRequest, route: Route) -> HttpResponse:
+        if not self._dataplane.model_ready(route.model, route.version):
+            raise Unavailable(f"model '{route.model}' is not ready")
+        return _json({"name": route.model, "ready": True})
+
+    async def _config(self, request: HttpRequest, route: Route) -> HttpResponse:
+        pipeline = self._dataplane.pipeline(route.model, route.version)
+        return _json(config_json(pipeline.spec, pipeline.chain.active.name, pipeline.chain.active.precision))
+
+    async def _stats(self, request: HttpRequest, route: Route) -> HttpResponse:
+        statistics = self._dataplane.statistics(route.model, route.version)
+        return _json({"model_stats": [statistics_json(entry) for entry in statistics]})
+
+    # --- repository -----------------------------------------------------------------------------------------------
+
+    async def _index(self, request: HttpRequest, route: Route) -> HttpResponse:
+        wanted = _document(request).get("ready", False)
+        if not isinstance(wanted, bool):
+            raise InvalidInput("'ready' is neither true nor false")
+        entries = self._dataplane.index(ready_only=wanted)
+        return _json([{"name": e.name, "version": e.version, "state": e.state, "reason": e.reason} for e in entries])
+
+    async def _load(self, request: HttpRequest, route: Route) -> HttpResponse:
+        await self._dataplane.load(route.model)
+        return _json({})
+
+    async def _unload(self, request: HttpRequest, route: Route) -> HttpResponse:
+        await self._dataplane.unload(route.model)
+        return _json({})
+
+    async def _unsupported(self, request: HttpRequest, route: Route) -> HttpResponse:
+        raise Unimplemented("this extension is not supported")
+
+
+@lru_cache(maxsize=4096)
+def parse_path(path: bytes) -> Route | None:
+    """The route of a path; None for none. Names stay names: they are looked up among loaded models, never on disk."""
+    try:
+        segments = [unquote_to_bytes(segment).decode("utf-8") for segment in path.split(b"/")[1:]]
+    except UnicodeDecodeError:
+        return None
+    match segments:
+        case ["livez" | "healthz"] | ["v2", "health", "live"]:
+            return Route("live", "GET")
+        case ["readyz"] | ["v2", "health", "ready"]:
+            return Route("ready", "GET")
+        case ["metrics"]:
+            return Route("metrics", "GET")
+        case ["v2"] | ["v2", ""]:
+            return Route("server", "GET")
+        case ["v2", "models", "stats"]:
+            return Route("stats", "GET")
+        case ["v2", "repository", "index"]:
+            return Route("index", "POST")
+        case ["v2", "repository", "models", model, "load" | "unload" as change]:
+            return Route(change, "POST", model)
+        case ["v2", extension, *_] if extension in _UNSUPPORTED:
+            return Route("unsupported", ANY)
+        case ["v2", "models", model, "versions", version, *rest] if version:
+            return _model_route(model, version, rest)
+        case ["v2", "models", model, *rest]:
+            return _model_route(model, "", rest)
+    return None
+
+
+def _model_route(model: str, version: str, rest: list[str]) -> Route | None:
+    match rest:
+        case ["infer"]:
+            return Route("infer", "POST", model, version)
+        case []:
+            return Route("model", "GET", model, version)
+        case ["ready"]:
+            return Route("model_ready", "GET", model, version)
+        case ["config" | "stats" as what]:
+            return Route(what, "GET", model, version)
+        case ["generate" | "generate_stream" | "trace", *_]:
+            return Route("unsupported", ANY, model, version)
+    return None
+
+
+def failure(error: Exception) -> HttpResponse:
+    """The answer to an error: its own status and text; for an unknown one a request id, and the traceback in the log."""
+    if not isinstance(error, ModelyardError):
+        request_id = secrets.token_hex(8)
+        log.error("request %s failed", request_id, exc_info=error)
+        return _json({"error": f"internal error (request id {request_id})"}, 500)
+    response = _json({"error": error.public}, error.http_status)
+    if error.retry_after is not None:
+        response.headers.append((b"retry-after", b"%d" % math.ceil(error.retry_after)))
+    if isinstance(error, MethodNotAllowed):
+        response.headers.append((b"allow", error.allowed.encode()))
+    if error.http_status == 401:
+        response.headers.append((b"www-authenticate", b"Bearer"))
+    return response
+
+
+def _json(document: Any, status: int = 200) -> HttpResponse:
+    return HttpResponse(status, [orjson.dumps(document)])
+
+
+def _document(request: HttpRequest) -> dict[str, Any]:
+    """The JSON object of a small body; an empty body is an empty object."""
+    try:
+        document = orjson.loads(request.body) if request.body.strip() else {}
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"the body is no JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise InvalidInput("the body is no JSON object")
+    return document
+
+
+def _json_length(request: HttpRequest) -> int | None:
+    """Inference-Header-Content-Length. Raises InvalidInput for anything but a plain number below 2^31."""
+    text = request.headers.get(b"inference-header-content-length")
+    if text is None:
+        return None
+    if not text.isdigit() or len(text) > 10 or int(text) >= 2**31:
+        raise InvalidInput("Inference-Header-Content-Length is no number between 0 and 2^31", "size")
+    return int(text)

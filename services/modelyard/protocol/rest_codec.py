@@ -1,0 +1,220 @@
+"""Bodies of the inference call over HTTP: JSON, and the binary tensor extension.
+
+Sources: inference_rest.md of the Open Inference Protocol, extension_binary_data.md of Triton. Pure functions: bytes and
+a header in, an InferRequest out; an InferResponse in, bytes out.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+import orjson
+
+from modelyard.errors import InvalidInput, Unimplemented
+from modelyard.protocol.json_data import decode_data, encode_data
+from modelyard.spec import ModelSpec
+from modelyard.tensors import (
+    DTYPES,
+    Array,
+    InferRequest,
+    InferResponse,
+    Parameter,
+    Tensor,
+    element_count,
+    from_bytes,
+    to_bytes,
+)
+
+MAX_DEPTH = 100
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+
+
+class _Input(msgspec.Struct):
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: dict[str, Parameter] = {}
+    data: msgspec.Raw = msgspec.Raw()
+
+
+class _Output(msgspec.Struct):
+    name: str
+    parameters: dict[str, Parameter] = {}
+
+
+class _Body(msgspec.Struct):
+    inputs: list[_Input]
+    id: str = ""
+    parameters: dict[str, Parameter] = {}
+    outputs: list[_Output] = []
+
+
+_decoder = msgspec.json.Decoder(_Body)
+
+
+@dataclass(slots=True)
+class Encoding:
+    """Which outputs the caller wants as binary tensors."""
+
+    default: bool = False
+    by_output: dict[str, bool] = field(default_factory=dict)
+
+    def binary(self, output: str) -> bool:
+        return self.by_output.get(output, self.default)
+
+
+def decode_request(
+    body: bytes, json_length: int | None, model: str, version: str, spec: Callable[[], ModelSpec]
+) -> tuple[InferRequest, Encoding]:
+    """A request and how to answer it.
+
+    `json_length` is Inference-Header-Content-Length, None when it was not sent; 0 means a raw request, for which `spec`
+    is asked for the one input. Raises InvalidInput.
+    """
+    if json_length == 0:
+        return _raw_request(body, model, version, spec()), Encoding(default=True)
+    if json_length is not None and json_length > len(body):
+        raise InvalidInput(f"Inference-Header-Content-Length is {json_length}, the body has {len(body)} bytes", "size")
+    text, binary = (body, b"") if json_length is None else (body[:json_length], memoryview(body)[json_length:])
+    parsed = _parse(text)
+    request = InferRequest(
+        model_name=model,
+        model_version=version,
+        id=parsed.id,
+        inputs=_inputs(parsed.inputs, binary),
+        outputs=tuple(output.name for output in parsed.outputs),
+        parameters=parsed.parameters,
+        timeout=timeout_of(parsed.parameters),
+        priority=_whole(parsed.parameters, "priority", 0),
+        protocol="http",
+    )
+    encoding = Encoding(default=_flag(parsed.parameters, "binary_data_output", default=False))
+    for output in parsed.outputs:
+        _refuse_shared_memory(output.parameters)
+        if "classification" in output.parameters:
+            raise Unimplemented("the classification extension is not supported")
+        if "binary_data" in output.parameters:
+            encoding.by_output[output.name] = _flag(output.parameters, "binary_data", default=False)
+    return request, encoding
+
+
+def encode_response(response: InferResponse, encoding: Encoding) -> tuple[list[bytes], int | None]:
+    """The parts of the body, and the length of the JSON part when binary tensors follow it."""
+    outputs: list[dict[str, Any]] = []
+    raw: list[bytes] = []
+    for tensor in response.outputs:
+        described: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.array.shape}
+        if encoding.binary(tensor.name):
+            part = to_bytes(tensor.datatype, tensor.array)
+            described["parameters"] = {"binary_data_size": len(part)}
+            raw.append(part)
+        else:
+            described["data"] = encode_data(tensor.datatype, tensor.array, f"output '{tensor.name}'")
+        outputs.append(described)
+    document: dict[str, Any] = {"model_name": response.model_name, "model_version": response.model_version}
+    if response.id:
+        document["id"] = response.id
+    document |= {"parameters": response.parameters, "outputs": outputs}
+    text = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    return [text, *raw], len(text) if raw else None
+
+
+def timeout_of(parameters: Mapping[str, Parameter]) -> float | None:
+    """Seconds of the request parameter `timeout`, which is in microseconds; 0 is none."""
+    microseconds = _whole(parameters, "timeout", 0)
+    if microseconds < 0:
+        raise InvalidInput("parameter 'timeout' is negative", "value")
+    return microseconds / 1e6 or None
+
+
+def _parse(text: bytes) -> _Body:
+    if text.count(b"[") + text.count(b"{") > MAX_DEPTH:
+        _check_depth(text)
+    try:
+        return _decoder.decode(text)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"the request is not as the protocol says: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"the body is no JSON: {error}") from None
+    except RecursionError:
+        raise InvalidInput(f"the JSON is nested deeper than {MAX_DEPTH}") from None
+
+
+def _check_depth(text: bytes) -> None:
+    """Depth by counting brackets outside strings; many brackets are normal (nested data), deep ones are not."""
+    symbols = np.frombuffer(_STRING.sub(b"", text), np.uint8)
+    steps = ((symbols == 0x5B) | (symbols == 0x7B)).astype(np.int32) - ((symbols == 0x5D) | (symbols == 0x7D))
+    if steps.size and int(np.cumsum(steps).max()) > MAX_DEPTH:
+        raise InvalidInput(f"the JSON is nested deeper than {MAX_DEPTH}")
+
+
+def _inputs(inputs: list[_Input], binary: bytes | memoryview) -> list[Tensor]:
+    tensors, position = [], 0
+    for given in inputs:
+        what = f"input '{given.name[:80]}'"
+        _refuse_shared_memory(given.parameters)
+        size = given.parameters.get("binary_data_size")
+        text = bytes(given.data)
+        if (size is None) == (not text):
+            raise InvalidInput(f"{what}: give exactly one of data and binary_data_size", "malformed")
+        if size is None:
+            array = decode_data(given.datatype, given.shape, given.data, what)
+        else:
+            size = _whole(given.parameters, "binary_data_size", 0)
+            if size < 0 or position + size > len(binary):
+                raise InvalidInput(f"{what}: binary_data_size {size} reaches past the body", "size")
+            array = from_bytes(given.datatype, given.shape, binary[position : position + size], what)
+            position += size
+        tensors.append(Tensor(given.name, given.datatype, array))
+    if position != len(binary):
+        raise InvalidInput(f"{len(binary) - position} bytes follow the last binary tensor", "size")
+    return tensors
+
+
+def _raw_request(body: bytes, model: str, version: str, spec: ModelSpec) -> InferRequest:
+    """A body that is nothing but one tensor: one row, and at most one dimension to be found from the length."""
+    if len(spec.inputs) != 1:
+        raise InvalidInput(f"a raw request needs a model with one input, '{model}' has {len(spec.inputs)}", "name")
+    wanted = spec.inputs[0]
+    shape = [1 if spec.batched and axis == 0 else dimension for axis, dimension in enumerate(wanted.shape)]
+    if shape.count(-1) > 1:
+        raise InvalidInput(f"a raw request cannot tell the shape {shape}: more than one dimension varies", "shape")
+    what = f"input '{wanted.name}'"
+    if -1 in shape:
+        shape[shape.index(-1)] = _free_dimension(wanted.datatype, [d for d in shape if d != -1], body, what)
+    array: Array = from_bytes(wanted.datatype, shape, body, what)
+    return InferRequest(model, [Tensor(wanted.name, wanted.datatype, array)], version, protocol="http")
+
+
+def _free_dimension(datatype: str, others: list[int], body: bytes, what: str) -> int:
+    if datatype == "BYTES":
+        count, position = 0, 0
+        while position + 4 <= len(body):
+            position += 4 + int.from_bytes(body[position : position + 4], "little")
+            count += 1
+    else:
+        count = len(body) // DTYPES[datatype].itemsize
+    fixed = element_count(others, what)
+    return count // fixed if fixed else 0
+
+
+def _refuse_shared_memory(parameters: Mapping[str, Parameter]) -> None:
+    if "shared_memory_region" in parameters:
+        raise Unimplemented("the shared memory extensions are not supported")
+
+
+def _whole(parameters: Mapping[str, Parameter], name: str, default: int) -> int:
+    value = parameters.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidInput(f"parameter '{name}' is no whole number", "value")
+    return value
+
+
+def _flag(parameters: Mapping[str, Parameter], name: str, *, default: bool) -> bool:
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise InvalidInput(f"parameter '{name}' is neither true nor false", "value")
+    return value

@@ -1,0 +1,167 @@
+"""Models on disk become loaded, ready versions.
+
+Every version folder is checked against its manifest before a byte of it is run, opened by the chain of backends,
+compared with its golden outputs and warmed up. A version that fails any of it is refused by name, with the reason; the
+others serve.
+"""
+
+import logging
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from modelyard import metrics
+from modelyard.backends.select import Chain
+from modelyard.errors import ConfigurationError
+from modelyard.golden import Golden, read_golden
+from modelyard.manifest import Manifest, list_versions, read_manifest, version_order
+from modelyard.spec import MODEL_YAML, ModelSpec, read_spec
+from modelyard.tensors import DTYPES, Array, Tensor
+
+log = logging.getLogger("modelyard.repository")
+
+TOLERANCES = {"fp32": (1e-3, 1e-4), "fp16": (1e-2, 1e-2), "int8": (1e-1, 1e-1)}
+"""Precision to (rtol, atol) for golden outputs."""
+WARM_UP_RUNS = 7
+
+
+@dataclass(slots=True)
+class LoadedVersion:
+    spec: ModelSpec
+    manifest: Manifest
+    chain: Chain
+    batch_seconds: float
+    """Median cost of a run of the golden inputs' first row."""
+
+    @property
+    def version(self) -> str:
+        return self.manifest.version
+
+
+@dataclass(slots=True)
+class LoadedModel:
+    spec: ModelSpec
+    versions: dict[str, LoadedVersion] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    """Version to the reason why it is not served."""
+
+    @property
+    def default(self) -> str:
+        """The newest version that is served."""
+        return max(self.versions, key=version_order)
+
+
+def list_models(repository: Path) -> list[str]:
+    """Names of the model folders of a repository."""
+    if not repository.is_dir():
+        raise ConfigurationError(f"there is no repository folder {repository}")
+    return sorted(path.name for path in repository.iterdir() if (path / MODEL_YAML).is_file())
+
+
+def load_model(repository: Path, name: str) -> LoadedModel:
+    """Load every good version. Raises ConfigurationError when the spec is wrong or no version is good."""
+    spec = read_spec(repository / name)
+    model = LoadedModel(spec)
+    refresh(repository, model)
+    if not model.versions:
+        reasons = "; ".join(model.refused.values()) or f"{repository / name} has no versions yet: train and export it"
+        raise ConfigurationError(f"'{name}' has no version that can be served: {reasons}")
+    return model
+
+
+def refresh(repository: Path, model: LoadedModel) -> None:
+    """Load versions that are new on disk and refuse broken ones; what is loaded already stays as it is."""
+    folder = repository / model.spec.name
+    for version in list_versions(folder):
+        if version in model.versions:
+            continue
+        try:
+            model.versions[version] = load_version(folder / "versions" / version, model.spec)
+            model.refused.pop(version, None)
+        except ConfigurationError as error:
+            log.error("%s version %s is refused: %s", model.spec.name, version, error)
+            metrics.model_load_failures.labels(model.spec.name).inc()
+            model.refused[version] = str(error)
+
+
+def load_version(folder: Path, spec: ModelSpec) -> LoadedVersion:
+    """Check, open, compare, warm up. Raises ConfigurationError with the reason."""
+    started = time.perf_counter()
+    manifest = read_manifest(folder)
+    if manifest.model != spec.name:
+        raise ConfigurationError(f"{folder} is a version of '{manifest.model}', not of '{spec.name}'")
+    golden = read_golden(folder / manifest.golden) if manifest.golden else None
+    chain = Chain(folder / manifest.artifact, spec)
+    try:
+        cost = _prove(chain, spec, golden)
+    except ConfigurationError:
+        chain.close()
+        raise
+    seconds = time.perf_counter() - started
+    metrics.model_load_duration.labels(spec.name).observe(seconds)
+    log.info("%s version %s is loaded on %s in %.2f s", spec.name, manifest.version, chain.active.name, seconds)
+    return LoadedVersion(spec, manifest, chain, cost)
+
+
+def _prove(chain: Chain, spec: ModelSpec, golden: Golden | None) -> float:
+    """Compare with the golden outputs, warm up, measure. Returns the median seconds of a small run."""
+    inputs = _ordered(spec, golden.inputs) if golden else _blank_inputs(spec)
+    names = [tensor.name for tensor in spec.outputs]
+    if golden and golden.outputs:
+        _compare(chain, names, inputs, {tensor.name: tensor for tensor in golden.outputs})
+    if spec.batched:
+        inputs = [array[:1] for array in inputs]
+    seconds = []
+    try:
+        for _ in range(WARM_UP_RUNS):
+            started = time.perf_counter()
+            chain.infer(inputs, names)
+            seconds.append(time.perf_counter() - started)
+    except Exception as error:
+        if golden:
+            raise ConfigurationError(f"the golden inputs fail: {_first_line(error)}") from None
+        return 1.0  # made-up inputs say nothing about a model that refuses them; the batcher measures real ones
+    return statistics.median(seconds)
+
+
+def _ordered(spec: ModelSpec, tensors: Sequence[Tensor]) -> list[Array]:
+    by_name = {tensor.name: tensor for tensor in tensors}
+    for wanted in spec.inputs:
+        given = by_name.get(wanted.name)
+        if given is None or given.datatype != wanted.datatype:
+            raise ConfigurationError(f"the golden inputs lack '{wanted.name}' ({wanted.datatype})")
+    return [by_name[tensor.name].array for tensor in spec.inputs]
+
+
+def _compare(chain: Chain, names: list[str], inputs: list[Array], expected: dict[str, Tensor]) -> None:
+    try:
+        results = chain.infer(inputs, names)
+    except Exception as error:
+        raise ConfigurationError(f"the golden inputs fail: {_first_line(error)}") from None
+    rtol, atol = TOLERANCES[chain.active.precision]
+    for name, result in zip(names, results, strict=True):
+        if name not in expected:
+            continue
+        golden = expected[name].array
+        exact = golden.dtype == object or expected[name].datatype == "BF16" or result.shape != golden.shape
+        same = np.array_equal(result, golden) if exact else np.allclose(result, golden, rtol, atol, equal_nan=True)
+        if not same:
+            raise ConfigurationError(f"output '{name}' differs from the golden one on {chain.active.name}")
+
+
+def _blank_inputs(spec: ModelSpec) -> list[Array]:
+    """One row of zeros, dynamic dimensions 1: enough to touch every kernel once."""
+    arrays = []
+    for tensor in spec.inputs:
+        shape = [1 if dimension < 0 else dimension for dimension in tensor.shape]
+        fill = b"" if tensor.datatype == "BYTES" else 0
+        arrays.append(np.full(shape, fill, DTYPES[tensor.datatype]))
+    return arrays
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"

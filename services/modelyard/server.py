@@ -1,0 +1,179 @@
+"""One server: its ports, its private folders, its processes. `modelyard serve` ends here.
+
+    serve -> bind ports -> environment for the workers -> uvicorn (one process, or its supervisor with several)
+
+Each server has a BENTOML_HOME and a metrics folder of its own: two servers that share them corrupt each other's metrics.
+Both must stand in the environment before anything imports BentoML or prometheus_client, hence the late imports.
+"""
+
+import contextlib
+import importlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
+
+from modelyard.errors import ConfigurationError
+from modelyard.settings import PREFIX, Settings
+from modelyard.spec import read_spec
+
+if TYPE_CHECKING:
+    from modelyard.app import ModelyardService, ServedApp
+
+log = logging.getLogger("modelyard.server")
+
+_BACKLOG = 2048
+
+
+def serve(settings: Settings) -> None:
+    """Serve `settings.model` until SIGTERM or SIGINT. Raises ConfigurationError, or OSError for a taken port."""
+    read_spec(settings.repository / settings.model)  # a wrong name or model.yaml is said before anything starts
+    _free_port(settings)
+    listener = socket.create_server(
+        (settings.host, settings.http_port),
+        family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET,
+        backlog=_BACKLOG,
+    )
+    grpc_port = settings.grpc_port or _any_port(settings.host)
+    settings = settings.model_copy(update={"http_port": listener.getsockname()[1], "grpc_port": grpc_port})
+    with _private_folders(), listener:
+        _export(settings)
+        configure_logging(settings.log_level)
+        log.info(
+            "serving %s at http://%s:%d and grpc://%s:%d",
+            *(settings.model, settings.host, settings.http_port, settings.host, settings.grpc_port),
+        )
+        if settings.workers == 1:
+            _serve_here(settings, listener)
+        else:
+            _serve_in_workers(settings, listener)
+
+
+def create_app() -> "ServedApp":
+    """The ASGI application of the model that the environment names. Raises ConfigurationError."""
+    from modelyard.app import protocol_service
+
+    settings = Settings.from_environment()
+    spec = read_spec(settings.repository / settings.model)
+    made = _import_service(spec.service, spec.name) if spec.service else protocol_service(spec.name)
+    return made.to_asgi()
+
+
+def create_worker_app() -> "ServedApp":
+    """As `create_app`, in a worker: exits as the supervisor expects of a start that cannot succeed."""
+    configure_logging(Settings.from_environment().log_level)
+    try:
+        return create_app()
+    except ConfigurationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(STARTUP_FAILURE)
+
+
+def configure_logging(level: str) -> None:
+    """One line per event on stderr, the same form for every library."""
+    logging.basicConfig(
+        level=level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
+    for noisy in ("uvicorn.error", "bentoml", "bentoml.serve", "_bentoml_impl", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _serve_here(settings: Settings, listener: socket.socket) -> None:
+    # uvicorn raises the signal again when it is done: by then everything is answered, and the exit is a good one
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    server = uvicorn.Server(_config(settings, create_app()))
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
+    if not server.started:
+        raise ConfigurationError("the server could not start; the log says why")
+
+
+def _serve_in_workers(settings: Settings, listener: socket.socket) -> None:
+    supervisor = Multiprocess(_config(settings, "modelyard.server:create_worker_app"), sockets=[listener])
+    supervisor.run()
+    if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+        raise ConfigurationError("the workers could not start")
+
+
+def _config(settings: Settings, app: "ServedApp | str") -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        factory=isinstance(app, str),
+        http="modelyard.protocol.http_server:HttpProtocol",
+        loop="uvloop",
+        ws="none",
+        interface="asgi3",
+        lifespan="on",
+        workers=settings.workers,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=max(1, round(settings.keep_alive_seconds)),
+        timeout_graceful_shutdown=max(1, round(settings.shutdown_seconds)),
+        timeout_worker_healthcheck=30,
+    )
+
+
+def _import_service(path: str, model: str) -> "ModelyardService":
+    """The object that model.yaml's `service` names. Raises ConfigurationError."""
+    from modelyard.app import ModelyardService
+
+    module_name, _, attribute = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"model.yaml of '{model}' names the service {path}: {error}") from error
+    if not isinstance(found, ModelyardService) or found.inner.model != model:
+        raise ConfigurationError(f"{path} is no service of the model '{model}'")
+    return found
+
+
+def _export(settings: Settings) -> None:
+    """Settings travel to the workers as they came: by the environment."""
+    for name, value in settings.model_dump(exclude_defaults=True).items():
+        text = value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)
+        os.environ[PREFIX + name.upper()] = text
+
+
+@contextlib.contextmanager
+def _private_folders() -> Iterator[None]:
+    home = Path(tempfile.mkdtemp(prefix="modelyard-"))
+    metrics = home / "metrics"
+    metrics.mkdir()
+    os.environ |= {
+        "BENTOML_HOME": str(home),
+        "BENTOML_DO_NOT_TRACK": "true",
+        "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+    }
+    try:
+        yield
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _free_port(settings: Settings) -> None:
+    """Say that the gRPC port is taken now and in one line; the gRPC library would say it late and at length."""
+    if settings.grpc_port:
+        _any_port(settings.host, settings.grpc_port)
+
+
+def _any_port(host: str, port: int = 0) -> int:
+    with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        bound: int = probe.getsockname()[1]
+        return bound

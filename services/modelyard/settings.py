@@ -1,0 +1,89 @@
+"""Settings of one server process, read once from the environment: one prefix, frozen, each with its meaning.
+
+`modelyard settings` prints them. Names that Kubernetes injects for a Service called "modelyard" (MODELYARD_PORT,
+MODELYARD_SERVICE_HOST, ...) are avoided on purpose.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+PREFIX = "MODELYARD_"
+
+
+class Settings(BaseModel):
+    """All settings. Sizes are bytes, times are seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field("", description="the model to serve; `modelyard serve NAME` sets it for its workers")
+    repository: Path = Field(Path("models"), description="folder of model folders")
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 in a container")
+    http_port: int = Field(3000, ge=0, le=65535, description="HTTP: Open Inference Protocol, typed API, metrics")
+    grpc_port: int = Field(3001, ge=0, le=65535, description="gRPC: Open Inference Protocol, health, reflection")
+    workers: int = Field(1, ge=1, le=64, description="server processes that share the ports")
+    executors: int = Field(0, ge=0, le=256, description="threads that run the model; 0: one per core")
+    inline_seconds: float = Field(
+        0.0001, ge=0, description="a model whose batch costs less runs in the event loop, without a thread"
+    )
+
+    cache_enabled: bool = Field(True, description="false: every request runs the model, whatever model.yaml says")
+    cache_memory_bytes: int = Field(256 * 2**20, ge=0, description="bound of the in-process cache tier")
+    redis_url: SecretStr = Field(
+        SecretStr(""), description="redis://... turns the second cache tier on; empty: memory only"
+    )
+    redis_timeout_seconds: float = Field(0.02, gt=0, le=5, description="the most that Redis may delay a request")
+    redis_prefix: str = Field("modelyard:", description="prefix of every Redis key")
+
+    max_body_bytes: int = Field(
+        64 * 2**20, ge=1024, description="largest request: HTTP body, also inflated, and gRPC message"
+    )
+    receive_timeout_seconds: float = Field(20.0, gt=0, description="a request must have arrived whole within this")
+    keep_alive_seconds: float = Field(75.0, gt=0, description="an idle HTTP connection is closed after this")
+    max_queue_bytes: int = Field(
+        512 * 2**20, ge=2**20, description="inputs that may wait for the model; more is refused with 503"
+    )
+
+    drain_seconds: float = Field(2.0, ge=0, description="after SIGTERM: not ready, but still serving")
+    shutdown_seconds: float = Field(30.0, gt=0, description="after the drain: the most that open requests may take")
+
+    api_keys: SecretStr = Field(
+        SecretStr(""), description="'name:key,name:key': callers must send one as a bearer token; empty: open"
+    )
+    tenant_requests_per_second: float = Field(0.0, ge=0, description="quota of one key name; 0: none")
+    admin: bool = Field(False, description="true: opens load and unload of the repository extension")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None, **overrides: object) -> "Settings":
+        """Settings from MODELYARD_... variables; `overrides` that are not None win.
+
+        Raises ValueError with one line per wrong variable.
+        """
+        source = os.environ if environment is None else environment
+        values: dict[str, object] = {
+            name: source[PREFIX + name.upper()] for name in cls.model_fields if PREFIX + name.upper() in source
+        }
+        values |= {name: value for name, value in overrides.items() if value is not None}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            # never the value itself: it may be a secret
+            lines = [f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False)]
+            raise ValueError("; ".join(lines)) from None
+
+
+def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
+    """A line for every MODELYARD_ variable that is close to a setting's name but is none: most likely a typo."""
+    source = os.environ if environment is None else environment
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    lines = []
+    for name in sorted(source):
+        if name.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, 1, 0.8)
+            lines += [f"{name} is no setting; did you mean {near[0]}?"] if near else []
+    return lines

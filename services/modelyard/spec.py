@@ -1,0 +1,191 @@
+"""ModelSpec: what model.yaml says of a model, checked when it is read.
+
+Every complaint names the file, the line and the key: an unknown key is an error, never ignored.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from modelyard.errors import ConfigurationError
+from modelyard.tensors import DTYPES, MAX_RANK
+
+MODEL_YAML = "model.yaml"
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+BackendName = Literal["tensorrt", "onnxruntime-cuda", "onnxruntime-cpu"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TensorSpec(_Part):
+    """One input or output. -1 in `shape` is a dimension that may vary."""
+
+    name: str = Field(min_length=1, max_length=512)
+    datatype: str
+    shape: tuple[Annotated[int, Field(ge=-1, lt=2**31)], ...] = Field(max_length=MAX_RANK)
+
+    @field_validator("datatype")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in DTYPES:
+            raise ValueError(f"'{value}' is no datatype; use one of {', '.join(DTYPES)}")
+        return value
+
+
+class BackendSpec(_Part):
+    name: BackendName
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+
+
+class BatchingSpec(_Part):
+    """`max_batch_size` counts rows; 0 says that the model has no batch dimension and each request runs alone."""
+
+    max_batch_size: int = Field(32, ge=0, le=65536)
+    max_queue_delay_ms: float = Field(0.0, ge=0, le=10_000)
+    buckets: tuple[Annotated[int, Field(ge=1)], ...] = ()
+
+
+class CacheSpec(_Part):
+    enabled: bool = True
+    ttl_seconds: float = Field(3600.0, gt=0)
+    tiers: tuple[Literal["memory", "redis"], ...] = ("memory", "redis")
+
+
+class LimitsSpec(_Part):
+    """`queue_seconds`: longest estimated wait that is accepted; `deadline_seconds`: of a caller who names none."""
+
+    queue_seconds: float = Field(5.0, gt=0)
+    deadline_seconds: float = Field(30.0, gt=0)
+
+
+class ModelSpec(_Part):
+    name: Name
+    description: str = ""
+    service: str | None = Field(None, pattern=r"^[\w.]+:\w+$")
+    """module:attribute of the BentoML service with the typed API; none: the inference protocol alone is served."""
+    inputs: tuple[TensorSpec, ...] = Field(min_length=1)
+    outputs: tuple[TensorSpec, ...] = Field(min_length=1)
+    backends: tuple[BackendSpec, ...] = Field(
+        (BackendSpec(name="onnxruntime-cuda"), BackendSpec(name="onnxruntime-cpu")), min_length=1
+    )
+    minimum_backend: BackendName | None = None
+    """The model is not ready while it runs on a later backend than this one."""
+    batching: BatchingSpec = BatchingSpec()
+    cache: CacheSpec = CacheSpec()
+    limits: LimitsSpec = LimitsSpec()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ModelSpec":
+        for what, tensors in (("input", self.inputs), ("output", self.outputs)):
+            names = [tensor.name for tensor in tensors]
+            if len(set(names)) != len(names):
+                raise ValueError(f"an {what} name stands twice: {names}")
+            for tensor in tensors:
+                if self.batched and (not tensor.shape or tensor.shape[0] != -1):
+                    raise ValueError(
+                        f"{what} '{tensor.name}' has shape {list(tensor.shape)}: with batching the first dimension "
+                        "is the batch, -1 (or set batching.max_batch_size to 0)"
+                    )
+        if self.minimum_backend and self.minimum_backend not in [backend.name for backend in self.backends]:
+            raise ValueError(f"minimum_backend {self.minimum_backend} is not among the backends")
+        return self
+
+    @property
+    def batched(self) -> bool:
+        return self.batching.max_batch_size > 0
+
+
+def read_spec(model_dir: Path) -> ModelSpec:
+    """The spec of a model folder. Raises ConfigurationError with a line for every fault."""
+    path = model_dir / MODEL_YAML
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigurationError(f"there is no model '{model_dir.name}': {path} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} could not be read: {error}") from None
+    spec = parse_spec(text, str(path))
+    if spec.name != model_dir.name:
+        raise ConfigurationError(f"{path}: name is '{spec.name}', the folder is called '{model_dir.name}'")
+    return spec
+
+
+def parse_spec(text: str, source: str = MODEL_YAML) -> ModelSpec:
+    """Parse the text of a model.yaml; `source` is how complaints name it."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines = dict(_lines(root, ())) if root is not None else {}
+        document: Any = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigurationError(f"{source}{line}: no YAML: {getattr(error, 'problem', error)}") from None
+    except _DuplicateKey as error:
+        raise ConfigurationError(f"{source}:{error.line}: the key '{error.key}' stands twice") from None
+    try:
+        return ModelSpec.model_validate(document)
+    except ValidationError as error:
+        faults = [_fault(source, lines, dict(e)) for e in error.errors(include_url=False)]
+        raise ConfigurationError("\n".join(faults)) from None
+
+
+class _DuplicateKey(Exception):
+    def __init__(self, key: str, line: int) -> None:
+        self.key, self.line = key, line
+
+
+Path_ = tuple[str | int, ...]
+
+
+def _lines(node: yaml.Node, path: Path_) -> Iterator[tuple[Path_, int]]:
+    """(path, line) of every node; a mapping's entries stand at the line of their key."""
+    yield path, node.start_mark.line + 1
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from _lines(item, (*path, index))
+    elif isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in seen:
+                raise _DuplicateKey(name, line)
+            seen.add(name)
+            yield from _lines(value, (*path, name))
+            yield (*path, name), line
+
+
+def _fault(source: str, lines: dict[Path_, int], error: dict[str, Any]) -> str:
+    place: Path_ = error["loc"]
+    known = place
+    while known and known not in lines:
+        known = known[:-1]
+    dotted = re.sub(r"\.(\d+)", r"[\1]", ".".join(str(part) for part in place))
+    text = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        text = "unknown key" + _suggestion(str(place[-1]), place)
+    elif error["type"] == "missing":
+        text = "is missing"
+    return f"{source}:{lines.get(known, 1)}: {dotted + ': ' if dotted else ''}{text}"
+
+
+_PARTS: dict[str, type[_Part]] = {
+    "inputs": TensorSpec,
+    "outputs": TensorSpec,
+    "backends": BackendSpec,
+    "batching": BatchingSpec,
+    "cache": CacheSpec,
+    "limits": LimitsSpec,
+}
+
+
+def _suggestion(key: str, place: Path_) -> str:
+    part = _PARTS.get(str(place[0]), ModelSpec) if len(place) > 1 else ModelSpec
+    near = difflib.get_close_matches(key, list(part.model_fields), 1)
+    return f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(part.model_fields)}"

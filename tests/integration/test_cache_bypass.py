@@ -1,0 +1,91 @@
+"""What is never kept: answers of a model whose cache is off, of a random model, and answers that are no numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from tests.integration.calls import PROTOCOLS, Answer, Array, ask, row
+from tests.integration.harness import Server, import_model, serve
+from tests.integration.onnx_models import affine, random_normal, reciprocal
+
+WEIGHT = np.array([[2.0], [3.0]], dtype=np.float32)
+BIAS = np.array([1.0], dtype=np.float32)
+
+
+def cache_off(spec: dict[str, Any]) -> None:
+    """Switch the cache off in model.yaml."""
+    spec["cache"] = {"enabled": False}
+
+
+def computed_rows(server: Server) -> float:
+    """Rows that the model has run on so far."""
+    return server.metric("modelyard_batch_rows_sum", model=server.name)
+
+
+def bypasses(server: Server) -> float:
+    """Rows that went past the cache so far."""
+    return server.metric("modelyard_cache_rows_total", model=server.name, result="bypass")
+
+
+def check_bypassed(server: Server, x: Array, protocol: str) -> list[Answer]:
+    """Ask three times for the same rows: each time the model computes them."""
+    computed, bypassed = computed_rows(server), bypasses(server)
+    answers = [ask(server, {"x": x}, protocol) for _ in range(3)]
+    assert [answer.cache for answer in answers] == ["bypass"] * 3
+    assert computed_rows(server) - computed == 3 * len(x)
+    assert bypasses(server) - bypassed == 3 * len(x)
+    return answers
+
+
+@pytest.mark.parametrize("by", ["model.yaml", "environment"])
+def test_a_cache_that_is_off_is_bypassed(tmp_path: Path, by: str) -> None:
+    import_model(tmp_path, "line", affine(WEIGHT, BIAS), edit=cache_off if by == "model.yaml" else None)
+    environment = {"MODELYARD_CACHE_ENABLED": "false"} if by == "environment" else {}
+    with serve(tmp_path, "line", environment) as server:
+        x = np.array([[1, 2], [3, 4], [1, 2]], dtype=np.float32)
+        for protocol in PROTOCOLS:
+            for answer in check_bypassed(server, x, protocol):
+                np.testing.assert_array_equal(answer.only, x @ WEIGHT + BIAS)
+
+
+def test_a_random_model_is_imported_without_cache(tmp_path: Path) -> None:
+    import_model(tmp_path, "noise", random_normal())
+    spec = yaml.safe_load((tmp_path / "noise" / "model.yaml").read_text())
+    assert spec["cache"]["enabled"] is False
+    with serve(tmp_path, "noise") as server:
+        for protocol in PROTOCOLS:
+            answers = check_bypassed(server, row(1, 2, 3, 4), protocol)
+            assert len({answer.only.tobytes() for answer in answers}) == 3
+
+
+@pytest.fixture(scope="module")
+def inverse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of y = 1 / x with the cache on."""
+    folder = tmp_path_factory.mktemp("repository")
+    import_model(folder, "inverse", reciprocal())
+    with serve(folder, "inverse") as server:
+        yield server
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("bad", [float("nan"), 0.0], ids=["nan", "infinity"])
+def test_answers_that_are_no_numbers_are_given_but_not_kept(inverse: Server, bad: float, protocol: str) -> None:
+    number = 2.0 if protocol == "http" else 4.0
+    good = number + 64 * np.isnan(bad)
+    x = np.array([[good, 1, 1, 1], [1, good, bad, 1]], dtype=np.float32)
+    with np.errstate(divide="ignore"):
+        expected = np.float32(1) / x
+    for turn, (said, rows) in enumerate((("miss", 2), ("partial", 1), ("partial", 1))):
+        before = computed_rows(inverse)
+        answer = ask(inverse, {"x": x}, protocol)
+        np.testing.assert_array_equal(answer.only, expected)
+        assert answer.cache == said, f"turn {turn}"
+        assert computed_rows(inverse) - before == rows
+    mate = ask(inverse, {"x": x[:1]}, protocol)
+    assert mate.cache == "hit", "the row beside it is kept"
