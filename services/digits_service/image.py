@@ -21,11 +21,11 @@ Line = Annotated[list[Pixel], Field(min_length=SIDE, max_length=SIDE)]
 
 
 class DigitImage(BaseModel):
-    """One handwritten digit: give `pixels` or `png`."""
+    """One handwritten digit: give `image` or `png`."""
 
     model_config = ConfigDict(extra="forbid", title="DigitImage")
 
-    pixels: Annotated[list[Line], Field(min_length=SIDE, max_length=SIDE)] | None = Field(
+    image: Annotated[list[Line], Field(min_length=SIDE, max_length=SIDE)] | None = Field(
         None, description="8 lines of 8 grey values from 0 (paper) to 16 (ink)"
     )
     png: str | None = Field(
@@ -38,10 +38,10 @@ class DigitImage(BaseModel):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "DigitImage":
-        """Pixels are read while the request is checked, so that a bad PNG is the caller's error."""
-        if (self.pixels is None) == (self.png is None):
-            raise ValueError("give exactly one of pixels and png")
-        grey = np.array(self.pixels, np.float32) if self.png is None else _read_png(self.png)
+        """The picture is read while the request is checked, so that a bad PNG is the caller's error."""
+        if (self.image is None) == (self.png is None):
+            raise ValueError("give exactly one of image and png")
+        grey = np.array(self.image, np.float32) if self.png is None else _read_png(self.png)
         self._array = grey.reshape(1, 1, SIDE, SIDE)
         return self
 

@@ -10,13 +10,13 @@ from modelyard.app import ModelService, service
 class Digits(ModelService):
     """Recognises a handwritten digit."""
 
-    @bentoml.api(route="/classify")
-    async def classify(self, image: DigitImage) -> Digit:
+    @bentoml.api(route="/classify")  # type: ignore[untyped-decorator]
+    async def classify(self, digit: DigitImage, /) -> Digit:
         """Say which digit an image shows.
 
         The image comes as 8 x 8 grey values or as a PNG. Equal images are answered from the prediction cache.
         """
-        response = await self.infer({"image": image.array})
+        response = await self.infer({"image": digit.array})
         probabilities = response.outputs[0].array[0]
         return Digit(
             label=int(probabilities.argmax()),

@@ -70,8 +70,11 @@ class Application:
         if self._redis is not None:
             await self._redis.start()
         if listen:
-            self._grpc = GrpcServer(self.dataplane, self.settings)
-            await self._grpc.start()
+            settings = self.settings
+            self._grpc = GrpcServer(
+                self.dataplane, max_message_bytes=settings.max_body_bytes, share_port=settings.workers > 1
+            )
+            await self._grpc.start(settings.host, settings.grpc_port)
             self._drain_before_exit()
         self.dataplane.state = State.SERVING
 
@@ -79,7 +82,7 @@ class Application:
         """Refuse new work, answer what is open, close everything."""
         self.dataplane.state = State.DRAINING
         if self._grpc is not None:
-            await self._grpc.stop()
+            await self._grpc.stop(self.settings.shutdown_seconds)
         await self.dataplane.close()
         if self._redis is not None:
             await self._redis.close()
@@ -113,11 +116,11 @@ class ModelService:
     model: str
     bento_service: "ModelyardService"
 
-    @bentoml.on_startup
+    @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start_application(self) -> None:
         await self.bento_service.application.start()
 
-    @bentoml.on_shutdown
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop_application(self) -> None:
         await self.bento_service.application.stop()
 
@@ -129,7 +132,7 @@ class ModelService:
         return await application.dataplane.infer(request, "api")
 
 
-class _AppFactory(ServiceAppFactory):  # type: ignore[misc]
+class _AppFactory(ServiceAppFactory):  # type: ignore[misc]  # untyped library
     """BentoML's application with our errors: an object with a text, our status, never a list or a traceback."""
 
     async def api_endpoint(self, name: str, request: Request) -> Response:
@@ -153,7 +156,7 @@ class _AppFactory(ServiceAppFactory):  # type: ignore[misc]
         return response
 
 
-class ModelyardService(Service[Any]):
+class ModelyardService(Service[Any]):  # type: ignore[misc]  # untyped library
     """A BentoML service that carries an Application."""
 
     application: Application
@@ -170,7 +173,8 @@ class ServedApp:
     def __init__(self, app: Any, application: Application) -> None:
         self._app = app
         self._application = application
-        self.settings = application.settings
+        self.max_body_bytes = application.settings.max_body_bytes
+        self.receive_timeout_seconds = application.settings.receive_timeout_seconds
 
     @property
     def rest(self) -> Rest:

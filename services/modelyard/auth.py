@@ -9,7 +9,7 @@ ANONYMOUS = "anonymous"
 
 class Keys:
     def __init__(self, text: str) -> None:
-        """`text` is 'name:key,name:key'; empty lets everybody in. Raises ValueError, without the key, when malformed."""
+        """`text` is 'name:key,name:key'; empty lets everybody in. Raises ValueError, which never quotes a key."""
         self._keys: list[tuple[str, bytes]] = []
         for number, entry in enumerate(filter(None, (part.strip() for part in text.split(","))), 1):
             name, separator, key = entry.partition(":")

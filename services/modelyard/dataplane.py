@@ -12,14 +12,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
 
-from modelyard import __version__, metrics
+from modelyard import __version__, describe, metrics
 from modelyard.admission import Quota
 from modelyard.auth import Keys
 from modelyard.errors import ConfigurationError, InvalidInput, ModelNotReady, ModelyardError, NotFound, PermissionDenied
 from modelyard.manifest import version_order
 from modelyard.pipeline import Pipeline, Shared
 from modelyard.repository import LoadedModel, refresh
-from modelyard.statistics import ModelStatistics
 from modelyard.tensors import InferRequest, InferResponse
 
 log = logging.getLogger("modelyard.dataplane")
@@ -106,12 +105,38 @@ class DataPlane:
     def versions(self, name: str) -> list[str]:
         return sorted(self._served(name).pipelines, key=version_order)
 
-    def statistics(self, name: str = "", version: str = "") -> list[ModelStatistics]:
+    def metadata(self, name: str, version: str = "") -> describe.Document:
+        pipeline = self.pipeline(name, version)
+        return describe.metadata(
+            pipeline.spec, [version] if version else self.versions(name), pipeline.chain.active.name
+        )
+
+    def config(self, name: str, version: str = "") -> describe.Document:
+        pipeline = self.pipeline(name, version)
+        return describe.config(pipeline.spec, pipeline.chain.active.name, pipeline.chain.active.precision)
+
+    def statistics(self, name: str = "", version: str = "") -> describe.Document:
         """Of one version, of all versions of a model, or of everything."""
-        if version:
-            return [self.pipeline(name, version).statistics]
         names = [name] if name else list(self._models)
-        return [self.pipeline(n, v).statistics for n in names for v in self.versions(n)]
+        versions = [(n, v) for n in names for v in ([version] if version else self.versions(n))]
+        return {"model_stats": [describe.statistics(self.pipeline(n, v).statistics) for n, v in versions]}
+
+    def sole_input(self, name: str, version: str = "") -> tuple[str, str, list[int]]:
+        """Name, datatype and one row's shape of the only input, for a request that says none of it.
+
+        Raises InvalidInput for a model with several inputs.
+        """
+        spec = self.pipeline(name, version).spec
+        if len(spec.inputs) != 1:
+            raise InvalidInput(f"a raw request needs a model with one input, '{name}' has {len(spec.inputs)}", "name")
+        wanted = spec.inputs[0]
+        shape = [1 if spec.batched and axis == 0 else size for axis, size in enumerate(wanted.shape)]
+        return wanted.name, wanted.datatype, shape
+
+    @staticmethod
+    def metrics() -> tuple[str, bytes]:
+        """Content type and text of the metrics. Takes milliseconds: call it in a thread."""
+        return metrics.CONTENT_TYPE, metrics.exposition()
 
     # --- inference ------------------------------------------------------------------------------------------------
 

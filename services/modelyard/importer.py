@@ -6,7 +6,6 @@ Whether a model may be batched cannot be read from its shapes: the rows are run 
 answers agree is batching (and row-wise caching) switched on.
 """
 
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ MAX_BATCH_SIZE = 32
 _RANDOM = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 )
-_DATATYPES = {
+_DATATYPES: dict[int, str] = {
     onnx.TensorProto.BOOL: "BOOL",
     onnx.TensorProto.UINT8: "UINT8",
     onnx.TensorProto.UINT16: "UINT16",
@@ -68,7 +67,7 @@ class _Trial:
 
 
 def import_onnx(source: Path, name: str, repository: Path, version: str | None = None) -> Imported:
-    """Write models/<name>. Raises ConfigurationError when the file cannot be served, or differs from earlier versions."""
+    """Write models/<name>. Raises ConfigurationError when the file cannot be served or is no new version."""
     if not NAME.fullmatch(name):
         raise ConfigurationError(f"'{name}' cannot name a model: letters, digits, '.', '_' and '-' only")
     model = _read(source)
@@ -287,4 +286,4 @@ def _write_spec(path: Path, spec: ModelSpec) -> None:
     document["batching"] = {"max_batch_size": spec.batching.max_batch_size}
     draft = path.with_suffix(".draft")
     draft.write_text(yaml.safe_dump(document, sort_keys=False, default_flow_style=None), encoding="utf-8")
-    os.replace(draft, path)
+    draft.replace(path)

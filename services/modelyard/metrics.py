@@ -29,6 +29,7 @@ STAGES = ("decode", "cache", "queue", "infer", "encode")
 CACHE_RESULTS = ("hit_memory", "hit_redis", "join", "miss", "bypass", "corrupt")
 SHED_REASONS = ("queue_full", "deadline", "quota")
 INVALID_REASONS = ("malformed", "datatype", "shape", "size", "value", "name", "batch")
+FALLBACK_REASONS = ("unavailable", "runtime")
 REDIS_REASONS = ("timeout", "connection", "response", "dropped")
 REDIS_OPERATIONS = ("get", "set", "ping")
 

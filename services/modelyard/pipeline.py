@@ -68,6 +68,8 @@ class Pipeline:
         )
         self._cache = self._build_cache(shared)
         self._open = 0
+        self._closing = False
+        self._idle = asyncio.Event()
         self._show(1)
 
     @property
@@ -96,6 +98,8 @@ class Pipeline:
             raise BackendError(spec.name) from None
         finally:
             self._open -= 1
+            if self._closing and not self._open:
+                self._idle.set()
         self._count_rows(results, rows, time.perf_counter() - started)
         tensors = [Tensor(n, self._datatypes[n], a) for n, a in zip(outputs, arrays, strict=True)]
         parameters = {"cache": summary(results), "backend": self.chain.active.name}
@@ -111,18 +115,19 @@ class Pipeline:
     async def close(self) -> None:
         """Answer what is in flight, then let go of the backend."""
         self._show(0)
-        while self._open:
-            await asyncio.sleep(0.01)
+        self._closing = True
+        if self._open:
+            await self._idle.wait()
         self.chain.close()
 
     async def _answer(
-        self, inputs: list[Tensor], rows: int, outputs: tuple[str, ...], request: InferRequest, timeout: float
+        self, inputs: list[Tensor], rows: int, outputs: tuple[str, ...], request: InferRequest, limit: float
     ) -> tuple[Sequence[Array], list[str]]:
         nbytes = sum(tensor.array.nbytes for tensor in inputs)
         batcher = self._batcher
 
         def admit(_: int) -> None:
-            self._admission.admit(batcher.estimated_wait, timeout, batcher.queued_bytes, nbytes)
+            self._admission.admit(batcher.estimated_wait, limit, batcher.queued_bytes, nbytes)
 
         if self._cache is None or not rows:
             admit(rows)

@@ -2,7 +2,7 @@
 
     serve -> bind ports -> environment for the workers -> uvicorn (one process, or its supervisor with several)
 
-Each server has a BENTOML_HOME and a metrics folder of its own: two servers that share them corrupt each other's metrics.
+Each server has a BENTOML_HOME and a metrics folder of its own: two that share them corrupt each other's metrics.
 Both must stand in the environment before anything imports BentoML or prometheus_client, hence the late imports.
 """
 

@@ -57,7 +57,7 @@ def _check_tensor(wanted: TensorSpec, given: Tensor) -> None:
 
 
 def _rows(spec: ModelSpec, inputs: Sequence[Tensor]) -> int:
-    rows = inputs[0].array.shape[0]
+    rows: int = inputs[0].array.shape[0]
     for tensor in inputs:
         if tensor.array.shape[0] != rows:
             raise InvalidInput(

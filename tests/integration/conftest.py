@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from tests.integration import pair_model
+from tests.integration.datatype_values import MODELS
 from tests.integration.harness import Server, import_model, serve
-from tests.integration.onnx_models import all_datatypes, gather_table, identity, slow_by_input, two_inputs
+from tests.integration.onnx_models import gather_table, identity, many_datatypes, slow_by_input, two_inputs
 
 API_KEYS = {"alice": "key-of-alice-1", "bob": "key-of-bob-22", "carol": "key-of-carol-333"}
 STRICT_BODY_BYTES = 300_000
@@ -64,25 +65,39 @@ def guarded(pair_repository: Path) -> Iterator[Server]:
         yield server
 
 
-def _datatypes(folder: Path, max_batch_size: int) -> Path:
+def _datatypes(folder: Path, name: str, max_batch_size: int) -> Path:
     def edit(spec: dict[str, Any]) -> None:
         spec["batching"]["max_batch_size"] = max_batch_size
 
-    import_model(folder, "datatypes", all_datatypes(), edit=edit)
+    import_model(folder, name, many_datatypes(MODELS[name]), edit=edit)
     return folder
 
 
 @pytest.fixture(scope="session")
 def datatypes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Identity of every datatype, no batch dimension: shapes are free."""
-    with serve(_datatypes(tmp_path_factory.mktemp("datatypes"), 0), "datatypes") as server:
+    """Identity of every datatype but BF16, no batch dimension: shapes are free."""
+    with serve(_datatypes(tmp_path_factory.mktemp("datatypes"), "datatypes", 0), "datatypes") as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def batched_datatypes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Identity of every datatype with batches of 32 and the cache by row."""
-    with serve(_datatypes(tmp_path_factory.mktemp("batched"), 32), "datatypes") as server:
+    """The same with batches of 32 and the cache by row."""
+    with serve(_datatypes(tmp_path_factory.mktemp("batched"), "datatypes", 32), "datatypes") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def halves(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Identity of FP16 and BF16, no batch dimension."""
+    with serve(_datatypes(tmp_path_factory.mktemp("halves"), "halves", 0), "halves") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def batched_halves(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The same with batches of 32 and the cache by row."""
+    with serve(_datatypes(tmp_path_factory.mktemp("halves"), "halves", 32), "halves") as server:
         yield server
 
 

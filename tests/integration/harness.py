@@ -254,9 +254,7 @@ def serve(
     The drain time is 0.1 s unless `env` says otherwise, so that a run of many servers ends quickly.
     """
     with tempfile.TemporaryDirectory() as folder:
-        server = start(
-            repository, name, Path(folder) / "server.log", env=env, workers=workers, arguments=arguments
-        )
+        server = start(repository, name, Path(folder) / "server.log", env=env, workers=workers, arguments=arguments)
         try:
             server.wait_ready()
             yield server

@@ -65,9 +65,9 @@ def identity(datatype: str = "FP32", shape: Sequence[int] = (-1, -1)) -> onnx.Mo
     return build([node], [value("x", datatype, shape)], [value("y", datatype, shape)])
 
 
-def all_datatypes() -> onnx.ModelProto:
-    """One input `<datatype>_in` and one equal output `<datatype>_out`, [-1, -1] each, for every datatype."""
-    names = [name.lower() for name in ELEMENT_TYPES]
+def many_datatypes(datatypes: Sequence[str]) -> onnx.ModelProto:
+    """One input `<datatype>_in` and one equal output `<datatype>_out`, [-1, -1] each, for each of `datatypes`."""
+    names = [name.lower() for name in datatypes]
     nodes = [helper.make_node("Identity", [f"{name}_in"], [f"{name}_out"]) for name in names]
     inputs = [value(f"{name}_in", name.upper(), (-1, -1)) for name in names]
     outputs = [value(f"{name}_out", name.upper(), (-1, -1)) for name in names]
@@ -204,6 +204,4 @@ def session_of(model: onnx.ModelProto) -> Any:
     """The model in ONNX Runtime on one thread: what a server's answers are compared with."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2 as pb
 
-from tests.integration.datatype_values import bytes_tensor, grpc_document, typed_grpc_document
+from tests.integration.datatype_values import bytes_tensor, grpc_document, model_of, typed_grpc_document
 from tests.integration.harness import Server
 from tests.integration.pair_model import (
     A_ROW,
@@ -177,12 +177,14 @@ def test_typed_contents_outside_their_datatype(types: Any, datatype: str, value:
 
 
 @pytest.mark.parametrize("datatype", ["FP16", "BF16"])
-def test_half_floats_travel_raw_only(types: Any, datatype: str) -> None:
-    request = grpc_document(datatype, [1, 2], b"")
-    del request.raw_input_contents[:]
-    tensor = next(item for item in request.inputs if item.datatype == datatype)
+def test_half_floats_travel_raw_only(request: pytest.FixtureRequest, datatype: str) -> None:
+    server: Server = request.getfixturevalue(model_of(datatype))
+    message = grpc_document(datatype, [1, 2], b"")
+    del message.raw_input_contents[:]
+    tensor = next(item for item in message.inputs if item.datatype == datatype)
     tensor.contents.fp32_contents.extend([1.0, 2.0])
-    refused(outcome(types.ModelInfer, request), INVALID)
+    with grpc.insecure_channel(server.grpc) as channel:
+        refused(outcome(stub(channel).ModelInfer, message), INVALID)
 
 
 HUGE = [[2**63 - 1, 2], [1, 2**40], [2**4, 2**60 + 2], [2**32, 2**32], [2**62, 4], [0, 2**63 - 1], [2**3, 2**59 + 1]]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.integration import wire
-from tests.integration.datatype_values import http_document
+from tests.integration.datatype_values import http_document, model_of
 from tests.integration.harness import Server
 from tests.integration.pair_model import A_ROW, INFER, assert_well, changed, document
 
@@ -207,11 +207,13 @@ def test_values_outside_their_datatype(datatypes: Server, datatype: str, value: 
 
 
 @pytest.mark.parametrize("datatype", ["FP16", "BF16"])
-def test_half_floats_travel_in_binary_only(datatypes: Server, datatype: str) -> None:
+def test_half_floats_travel_in_binary_only(request: pytest.FixtureRequest, datatype: str) -> None:
+    server: Server = request.getfixturevalue(model_of(datatype))
+    path = f"/v2/models/{server.name}/infer"
     document, _ = http_document(datatype, [1, 2], b"", [1.0, 2.0], binary=False)
-    assert "binary" in wire.post_binary(datatypes, TYPES_INFER, document).refused(400)
+    assert "binary" in wire.post_binary(server, path, document).refused(400)
     document, tail = http_document(datatype, [1, 2], b"\0\x3c\0\x3c", binary_output=False)
-    assert "binary" in wire.post_binary(datatypes, TYPES_INFER, document, tail).refused(400)
+    assert "binary" in wire.post_binary(server, path, document, tail).refused(400)
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf], ids=str)

@@ -160,7 +160,7 @@ def test_import_of_versions(tmp_path: Path) -> None:
     refused(modelyard("import", twos, *arguments, "--version", "1"), "1")
     assert (versions / "1" / "model.onnx").read_bytes() == first
     refused(modelyard("import", other, *arguments, "--version", "3"), "x")
-    for version in ("../3", "", "a/b", ".hidden"):
+    for version in ("../3", "a/b", ".hidden"):
         refused(modelyard("import", ones, *arguments, "--version", version))
     assert sorted(path.name for path in versions.iterdir()) == ["1", "2"]
 

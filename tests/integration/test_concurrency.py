@@ -15,7 +15,7 @@ import pytest
 from tritonclient.grpc import service_pb2 as pb
 
 from tests.integration import wire
-from tests.integration.datatype_values import DATATYPES, edge_bits, grpc_document, http_document
+from tests.integration.datatype_values import MODELS, edge_bits, grpc_document, http_document
 from tests.integration.harness import Server
 from tests.integration.pair_model import INFER, MAX_BATCH, NAME, assert_well, raw_outputs, stub
 
@@ -145,7 +145,7 @@ def test_the_same_question_from_all_at_once(pair: Server, clients: list[HttpClie
 def test_datatypes_and_shapes_do_not_mix_in_a_batch(batched_datatypes: Server) -> None:
     """All datatypes and many row lengths at once: what cannot be merged into one batch is not."""
     questions = []
-    for datatype in DATATYPES:
+    for datatype in MODELS["datatypes"]:
         shape, raw = edge_bits(datatype)
         questions.append((datatype, shape, raw))
         if datatype not in {"BYTES", "BOOL"}:

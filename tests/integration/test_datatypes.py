@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -18,6 +17,7 @@ from tests.integration.datatype_values import (
     DATATYPES,
     DTYPES,
     IN_JSON,
+    MODELS,
     STRINGS,
     bytes_tensor,
     edge_bits,
@@ -25,69 +25,58 @@ from tests.integration.datatype_values import (
     grpc_document,
     http_document,
     json_values,
+    model_of,
     typed_grpc_document,
 )
 from tests.integration.harness import Server
 from tests.integration.pair_model import raw_outputs, stub
 
-INFER = "/v2/models/datatypes/infer"
 
-
-@pytest.fixture(params=["datatypes", "batched_datatypes"])
+@pytest.fixture(params=["", "batched_"], ids=["plain", "batched"])
 def server(request: pytest.FixtureRequest) -> Server:
-    """The identity model without and with a batch dimension."""
-    server: Server = request.getfixturevalue(request.param)
+    """The identity model of the test's datatype, without and with a batch dimension."""
+    datatype = request.node.callspec.params.get("datatype", "FP32")
+    server: Server = request.getfixturevalue(request.param + model_of(datatype))
     return server
-
-
-@pytest.fixture
-def service(server: Server) -> Iterator[Any]:
-    with grpc.insecure_channel(server.grpc) as channel:
-        yield stub(channel)
 
 
 def over_http(server: Server, datatype: str, shape: list[int], raw: bytes) -> bytes:
     document, tail = http_document(datatype, shape, raw)
-    reply = wire.post_binary(server, INFER, document, tail)
+    reply = wire.post_binary(server, path_of(server), document, tail)
     assert reply.status == 200, reply.body[:500]
     (output,) = reply.json()["outputs"]
-    assert (output["name"], output["datatype"], output["shape"]) == (
-        f"{datatype.lower()}_out",
-        datatype,
-        shape,
-    )
+    assert (output["name"], output["datatype"], output["shape"]) == (f"{datatype.lower()}_out", datatype, shape)
     return reply.tensors()[f"{datatype.lower()}_out"]
 
 
-def over_grpc(service: Any, request: Any) -> bytes:
-    answer = service.ModelInfer(request, timeout=20)
+def path_of(server: Server) -> str:
+    return f"/v2/models/{server.name}/infer"
+
+
+def over_grpc(server: Server, request: Any) -> bytes:
+    with grpc.insecure_channel(server.grpc) as channel:
+        answer = stub(channel).ModelInfer(request, timeout=20)
     (output,) = answer.outputs
     (asked,) = request.outputs
-    tested = next(
-        tensor for tensor in request.inputs if asked.name.startswith(tensor.name.removesuffix("in"))
-    )
-    assert (output.name, output.datatype, list(output.shape)) == (
-        asked.name,
-        tested.datatype,
-        list(tested.shape),
-    )
+    tested = next(tensor for tensor in request.inputs if asked.name == tensor.name.replace("_in", "_out"))
+    assert (output.name, output.datatype, list(output.shape)) == (asked.name, tested.datatype, list(tested.shape))
     return raw_outputs(answer)[output.name]
 
 
 @pytest.mark.parametrize("datatype", DATATYPES)
-def test_bits_survive_on_both_protocols(server: Server, service: Any, datatype: str) -> None:
+def test_bits_survive_on_both_protocols(server: Server, datatype: str) -> None:
     shape, raw = edge_bits(datatype)
     assert over_http(server, datatype, shape, raw) == raw
-    assert over_grpc(service, grpc_document(datatype, shape, raw)) == raw
+    assert over_grpc(server, grpc_document(datatype, shape, raw)) == raw
     # again, now from the cache
     assert over_http(server, datatype, shape, raw) == raw
 
 
 @pytest.mark.parametrize("datatype", DATATYPES)
-def test_zero_length_dimensions(server: Server, service: Any, datatype: str) -> None:
+def test_zero_length_dimensions(server: Server, datatype: str) -> None:
     for shape in ([0, 3], [2, 0], [0, 0]):
         assert over_http(server, datatype, shape, b"") == b""
-        assert over_grpc(service, grpc_document(datatype, shape, b"")) == b""
+        assert over_grpc(server, grpc_document(datatype, shape, b"")) == b""
 
 
 @pytest.mark.parametrize("datatype", IN_JSON)
@@ -98,7 +87,7 @@ def test_json_there_and_back(server: Server, datatype: str, nested: bool) -> Non
     if nested:
         tensor = next(item for item in document["inputs"] if item["datatype"] == datatype)
         tensor["data"] = [values[i : i + 2] for i in range(0, 8, 2)]
-    reply = wire.post_binary(server, INFER, document)
+    reply = wire.post_binary(server, path_of(server), document)
     assert reply.status == 200, reply.body[:500]
     (output,) = reply.json()["outputs"]
     assert output["shape"] == [4, 2]
@@ -113,27 +102,23 @@ def as_bits(datatype: str, values: list[Any]) -> bytes:
 
 
 @pytest.mark.parametrize("datatype", IN_JSON)
-def test_json_and_typed_contents_are_the_same_numbers_as_raw_bytes(
-    server: Server, service: Any, datatype: str
-) -> None:
+def test_json_and_typed_contents_are_the_same_numbers_as_raw_bytes(server: Server, datatype: str) -> None:
     values = json_values(datatype)
     raw = as_bits(datatype, values)
     document, _ = http_document(datatype, [4, 2], b"", values, binary=False)
     document["outputs"][0]["parameters"] = {"binary_data": True}
-    reply = wire.post_binary(server, INFER, document)
+    reply = wire.post_binary(server, path_of(server), document)
     assert reply.status == 200, reply.body[:500]
     assert reply.tensors() == {f"{datatype.lower()}_out": raw}
     typed = [text.encode() for text in values] if datatype == "BYTES" else values
-    assert over_grpc(service, typed_grpc_document(datatype, [4, 2], typed)) == raw
+    assert over_grpc(server, typed_grpc_document(datatype, [4, 2], typed)) == raw
 
 
 @pytest.mark.parametrize("shape", [[1, 6], [6, 1], [2, 3], [3, 2]])
-def test_equal_bytes_in_another_shape_keep_their_shape(
-    server: Server, service: Any, shape: list[int]
-) -> None:
+def test_equal_bytes_in_another_shape_keep_their_shape(server: Server, shape: list[int]) -> None:
     raw = np.arange(element_count(shape), dtype="<f4").tobytes()
     assert over_http(server, "FP32", shape, raw) == raw
-    assert over_grpc(service, grpc_document("FP32", shape, raw)) == raw
+    assert over_grpc(server, grpc_document("FP32", shape, raw)) == raw
 
 
 def test_equal_bytes_of_other_datatypes_do_not_meet_in_the_cache(server: Server) -> None:
@@ -152,19 +137,18 @@ def numpy_values(datatype: str) -> NDArray[Any]:
 
 @pytest.mark.parametrize("datatype", DATATYPES)
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_tritonclient_reads_what_it_sent(batched_datatypes: Server, protocol: str, datatype: str) -> None:
+def test_tritonclient_reads_what_it_sent(server: Server, protocol: str, datatype: str) -> None:
     module: Any = triton_http if protocol == "http" else triton_grpc
-    address = batched_datatypes.http if protocol == "http" else batched_datatypes.grpc
     array = numpy_values(datatype)
     tensors = []
-    for name in DATATYPES:
+    for name in MODELS[server.name]:
         chosen = array if name == datatype else np.zeros((array.shape[0], 0), numpy_values(name).dtype)
         tensor = module.InferInput(f"{name.lower()}_in", list(chosen.shape), name)
         tensor.set_data_from_numpy(chosen)
         tensors.append(tensor)
     output = module.InferRequestedOutput(f"{datatype.lower()}_out")
-    with module.InferenceServerClient(address) as client:
-        found = client.infer("datatypes", tensors, outputs=[output]).as_numpy(f"{datatype.lower()}_out")
+    with module.InferenceServerClient(server.http if protocol == "http" else server.grpc) as client:
+        found = client.infer(server.name, tensors, outputs=[output]).as_numpy(f"{datatype.lower()}_out")
     assert found.shape == array.shape
     assert found.dtype == array.dtype
     assert found.tolist() == array.tolist() if datatype == "BYTES" else found.tobytes() == array.tobytes()

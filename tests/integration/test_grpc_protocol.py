@@ -93,9 +93,7 @@ def test_model_metadata(client: Any, version: str) -> None:
     metadata = client.get_model_metadata(NAME, version)
     assert (metadata.name, list(metadata.versions)) == (NAME, ["1"])
     assert metadata.platform
-    described = [
-        (item.name, item.datatype, list(item.shape)) for item in (*metadata.inputs, *metadata.outputs)
-    ]
+    described = [(item.name, item.datatype, list(item.shape)) for item in (*metadata.inputs, *metadata.outputs)]
     assert described == [
         ("a", "FP32", [-1, 4]),
         ("b", "INT32", [-1, 4]),
@@ -169,9 +167,7 @@ def test_raw_and_typed_contents_say_the_same(service: Any) -> None:
     assert typed.parameters["cache"].string_param == "hit"
 
 
-@pytest.mark.parametrize(
-    "kind", ["bool_param", "int64_param", "string_param", "double_param", "uint64_param"]
-)
+@pytest.mark.parametrize("kind", ["bool_param", "int64_param", "string_param", "double_param", "uint64_param"])
 def test_parameters_of_every_kind(service: Any, kind: str) -> None:
     values = {
         "bool_param": True,
@@ -231,9 +227,7 @@ def test_versions(client: Any) -> None:
 
 @pytest.mark.parametrize("name", ["", SERVICE])
 def test_health(channel: grpc.Channel, name: str) -> None:
-    answer = health_pb2_grpc.HealthStub(channel).Check(
-        health_pb2.HealthCheckRequest(service=name), timeout=20
-    )
+    answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=name), timeout=20)
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
@@ -257,9 +251,7 @@ def test_reflection_describes_the_service(channel: grpc.Channel) -> None:
     assert set(wanted.split()) <= set(methods)
     fields = methods["ModelInfer"].input_type.fields_by_name
     own = pb.ModelInferRequest.DESCRIPTOR.fields_by_name
-    assert {name: field.number for name, field in fields.items()} == {
-        name: field.number for name, field in own.items()
-    }
+    assert {name: field.number for name, field in fields.items()} == {name: field.number for name, field in own.items()}
 
 
 def test_a_deadline_that_has_passed(service: Any, pair: Server) -> None:

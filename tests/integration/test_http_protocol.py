@@ -28,9 +28,7 @@ def client(pair: Server) -> Iterator[Any]:
         yield client
 
 
-def tensors(
-    a: NDArray[Any] = A, b: NDArray[Any] = B, *, binary: tuple[bool, bool] = (True, True)
-) -> list[Any]:
+def tensors(a: NDArray[Any] = A, b: NDArray[Any] = B, *, binary: tuple[bool, bool] = (True, True)) -> list[Any]:
     found = []
     for name, array, datatype, as_binary in (("a", a, "FP32", binary[0]), ("b", b, "INT32", binary[1])):
         tensor = triton.InferInput(name, list(array.shape), datatype)

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from modelyard import metrics
@@ -53,22 +54,23 @@ class Chain:
         self._retry_at = 0.0
         self.refusals: dict[str, str] = {}
         """Why each better backend is not in use."""
-        self._active = self._open_from(0)
-        if self._active is None:
+        first = self._open_from(0)
+        if first is None:
             raise ConfigurationError(
                 "no backend can run it: " + "; ".join(f"{name}: {why}" for name, why in self.refusals.items())
             )
-        self._show(self._active, None)
+        self._active = first
+        self._show(first, None)
+        self._count_start(first)
 
     @property
     def active(self) -> Backend:
-        assert self._active is not None
         return self._links[self._active]
 
     @property
     def sufficient(self) -> bool:
         """Is the active backend at least the spec's minimum?"""
-        names = [backend.name for backend in self._spec.backends]
+        names: list[str] = [backend.name for backend in self._spec.backends]
         minimum = self._spec.minimum_backend
         return minimum is None or names.index(self.active.name) <= names.index(minimum)
 
@@ -98,9 +100,18 @@ class Chain:
         for link in self._links.values():
             link.close()
 
+    def _count_start(self, first: int) -> None:
+        """Make the series of every possible fallback; a start on a lesser backend counts, and is said aloud."""
+        names = [backend.name for backend in self._spec.backends]
+        for better, lesser in pairwise(names):
+            for reason in metrics.FALLBACK_REASONS:
+                metrics.backend_fallbacks.labels(self._spec.name, better, lesser, reason)
+        for position in range(first):
+            log.warning("%s: no %s here: %s", self._spec.name, names[position], self.refusals[names[position]])
+            metrics.backend_fallbacks.labels(self._spec.name, names[position], names[position + 1], "unavailable").inc()
+
     def _choose(self) -> int:
         """The active link; now and then the first one, to see whether it works again."""
-        assert self._active is not None
         if self._active > 0 and 0 in self._links and self._clock() >= self._retry_at:
             with self._lock:
                 self._retry_at = self._clock() + REPROBE_SECONDS
@@ -118,7 +129,6 @@ class Chain:
                     self._links[position] = self._open(self._artifact, self._spec, backend)
                 except BackendUnavailable as error:
                     self.refusals[backend.name] = str(error)
-                    log.info("%s: %s is not available: %s", self._spec.name, backend.name, error)
                 else:
                     return position
         return None

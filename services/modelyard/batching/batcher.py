@@ -20,6 +20,9 @@ log = logging.getLogger("modelyard.batching")
 
 Result = Sequence[Array] | Exception
 
+SURPRISE = 20
+"""A run in the event loop that costs this many times the limit (in CPU time) was the last one there."""
+
 
 @dataclass(slots=True)
 class Item:
@@ -74,7 +77,7 @@ class Batcher:
         self._queues: dict[tuple[bool, Hashable], deque[Item]] = {}
         self._running = 0
         self._scheduled = False
-        self._batch_seconds = batch_seconds
+        self._inline = True
         self.row_seconds = batch_seconds
         """Measured cost of a row, smoothed over the last batches."""
         self.queued_rows = 0
@@ -106,15 +109,16 @@ class Batcher:
         while self._running < self._executors and self._queues:
             key = min(self._queues, key=lambda key: (key[0], self._queues[key][0].queued))
             if self._waits_for_more(self._queues[key]):
-                return None
+                return
             batch = self._take(key)
             if not batch:
                 continue
-            if self._batch_seconds < self._inline_seconds:
-                self._finish(batch, *self._execute(batch, time.perf_counter()))
-                return self._schedule() if self._queues else None  # let the event loop turn between two runs
+            if self._inline and self.row_seconds * sum(item.rows for item in batch) < self._inline_seconds:
+                self._run_inline(batch)
+                if self._queues:
+                    self._schedule()  # let the event loop turn between two runs
+                return
             self._start(batch)
-        return None
 
     def _waits_for_more(self, queue: deque[Item]) -> bool:
         """With a queue delay set: is it worth waiting for a fuller batch? Comes back by itself."""
@@ -140,6 +144,14 @@ class Batcher:
         if not queue:
             del self._queues[key]
         return batch
+
+    def _run_inline(self, batch: list[Item]) -> None:
+        """Run in the event loop: cheaper than a hand-over to a thread, as long as it really is cheap."""
+        cpu = time.thread_time()
+        self._finish(batch, *self._execute(batch, time.perf_counter()))
+        if time.thread_time() - cpu > SURPRISE * self._inline_seconds:
+            self._inline = False  # its cost depends on its input: never again in the loop
+            log.warning("a run took far longer than the measured cost; from now on the model runs in threads")
 
     def _start(self, batch: list[Item]) -> None:
         loop = asyncio.get_running_loop()
@@ -193,7 +205,6 @@ class Batcher:
 
     def _finish(self, batch: list[Item], results: list[Result], execution: Execution) -> None:
         if not execution.failed:
-            self._batch_seconds += 0.2 * (execution.seconds - self._batch_seconds)
             self.row_seconds += 0.2 * (execution.seconds / max(1, execution.rows) - self.row_seconds)
         self._observe(execution)
         for item, result in zip(batch, results, strict=True):

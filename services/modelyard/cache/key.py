@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 from blake3 import blake3
 
 from modelyard.cache.store import Key
@@ -89,5 +90,5 @@ def _row_bytes(tensor: Tensor, rows: int) -> Sequence[bytes | memoryview]:
     size = array.nbytes // rows
     if not size:
         return [b""] * rows
-    view = memoryview(array if array.flags.c_contiguous else array.copy()).cast("B")
+    view = np.ascontiguousarray(array).data.cast("B")
     return [view[start : start + size] for start in range(0, rows * size, size)]

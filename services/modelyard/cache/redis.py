@@ -13,7 +13,8 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -120,7 +121,7 @@ class RedisStore:
 
     async def _look_up(self, waiting: list[tuple[Sequence[Key], asyncio.Future[list[bytes | Missing]]]]) -> None:
         names = [self._prefix + key.hex().encode() for keys, _ in waiting for key in keys]
-        found: Sequence[bytes | None] = [None] * len(names)
+        found: Sequence[Any] = [None] * len(names)
         if self._up:
             with contextlib.suppress(RedisError, OSError, TimeoutError):
                 async with self._operation("get"), asyncio.timeout(self._timeout):
@@ -144,7 +145,7 @@ class RedisStore:
 
         self._run(run())
 
-    def _run(self, work: "asyncio.coroutines.Coroutine[object, object, None]") -> None:
+    def _run(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -1,4 +1,4 @@
-"""The prediction cache of one model version: known rows are answered, equal rows are computed once, the rest is computed.
+"""The prediction cache of one model version: known rows are answered, equal ones are computed once.
 
     row keys -> memory tier -> rows in flight (join) -> Redis tier -> compute -> fill both tiers
 

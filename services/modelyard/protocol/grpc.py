@@ -9,10 +9,11 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.json_format import ParseDict
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthServicer, add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
@@ -22,8 +23,6 @@ from modelyard.errors import InvalidInput, ModelyardError, NotFound
 from modelyard.protocol._pb import open_inference_grpc_pb2 as pb
 from modelyard.protocol._pb import open_inference_grpc_pb2_grpc as pb_grpc
 from modelyard.protocol.grpc_codec import decode_request, encode_response
-from modelyard.protocol.model_json import config_json, metadata_json, statistics_json
-from modelyard.settings import Settings
 
 log = logging.getLogger("modelyard.grpc")
 
@@ -33,8 +32,10 @@ HEALTH_POLL_SECONDS = 0.2
 MAX_STREAM_REQUESTS = 64
 """Requests of one stream that are answered at once."""
 
-Context = grpc.aio.ServicerContext[Any, Any]
+Context: TypeAlias = Any
+"""grpc.aio.ServicerContext: grpc.aio is not typed."""
 T = TypeVar("T")
+M = TypeVar("M", bound=Message)
 
 
 async def fail(context: Context, error: Exception) -> NoReturn:
@@ -144,26 +145,22 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
 
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: Context) -> pb.ModelMetadataResponse:
         async def answer(tenant: str) -> pb.ModelMetadataResponse:
-            pipeline = self._dataplane.pipeline(request.name, request.version)
-            versions = [request.version] if request.version else self._dataplane.versions(request.name)
-            document = metadata_json(pipeline.spec, versions, pipeline.chain.active.name)
-            return ParseDict(document, pb.ModelMetadataResponse())
+            document = self._dataplane.metadata(request.name, request.version)
+            return _message(document, pb.ModelMetadataResponse())
 
         return await self._answered(context, answer)
 
     async def ModelConfig(self, request: pb.ModelConfigRequest, context: Context) -> pb.ModelConfigResponse:
         async def answer(tenant: str) -> pb.ModelConfigResponse:
-            pipeline = self._dataplane.pipeline(request.name, request.version)
-            active = pipeline.chain.active
-            config = ParseDict(config_json(pipeline.spec, active.name, active.precision), pb.ModelConfig())
-            return pb.ModelConfigResponse(config=config)
+            config = self._dataplane.config(request.name, request.version)
+            return _message({"config": config}, pb.ModelConfigResponse())
 
         return await self._answered(context, answer)
 
     async def ModelStatistics(self, request: pb.ModelStatisticsRequest, context: Context) -> pb.ModelStatisticsResponse:
         async def answer(tenant: str) -> pb.ModelStatisticsResponse:
-            statistics = self._dataplane.statistics(request.name, request.version)
-            return ParseDict({"model_stats": [statistics_json(s) for s in statistics]}, pb.ModelStatisticsResponse())
+            document = self._dataplane.statistics(request.name, request.version)
+            return _message(document, pb.ModelStatisticsResponse())
 
         return await self._answered(context, answer)
 
@@ -206,7 +203,7 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
             await fail(context, error)
 
 
-class Health(HealthServicer):
+class Health(HealthServicer):  # type: ignore[misc]  # untyped library
     """grpc.health.v1: the server as a whole under the name "", every model under its own name."""
 
     def __init__(self, dataplane: DataPlane) -> None:
@@ -241,14 +238,13 @@ class Health(HealthServicer):
 class GrpcServer:
     """The listening server: start, then stop with a grace."""
 
-    def __init__(self, dataplane: DataPlane, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, dataplane: DataPlane, *, max_message_bytes: int, share_port: bool) -> None:
+        """`share_port`: several processes listen on one port. A single one wants a second server there to fail."""
         self._server = grpc.aio.server(
             options=(
-                ("grpc.max_receive_message_length", settings.max_body_bytes),
+                ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", -1),
-                # with one process a second server on the same port must fail, not share it
-                ("grpc.so_reuseport", 1 if settings.workers > 1 else 0),
+                ("grpc.so_reuseport", int(share_port)),
                 ("grpc.max_concurrent_streams", 1024),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", 5000),
@@ -257,22 +253,27 @@ class GrpcServer:
         pb_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceServicer(dataplane), self._server)
         add_HealthServicer_to_server(Health(dataplane), self._server)
         reflection.enable_server_reflection((SERVICE, _HEALTH, reflection.SERVICE_NAME), self._server)
-        self.port = 0
 
-    async def start(self) -> None:
+    async def start(self, host: str, port: int) -> None:
         """Raises OSError when the port is taken."""
-        address = f"{self._settings.host}:{self._settings.grpc_port}"
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            self.port = self._server.add_insecure_port(address)
+            bound = self._server.add_insecure_port(address)
         except RuntimeError:
-            self.port = 0
-        if not self.port:
+            bound = 0
+        if not bound:
             raise OSError(f"gRPC cannot listen on {address}: the port is taken, or the address is not of this machine")
         await self._server.start()
 
-    async def stop(self) -> None:
+    async def stop(self, grace: float) -> None:
         """Sends GOAWAY, answers what is open within the grace, then closes."""
-        await self._server.stop(self._settings.shutdown_seconds)
+        await self._server.stop(grace)
+
+
+def _message(document: dict[str, Any], empty: M) -> M:
+    """A document about a model as the message that has the same fields."""
+    ParseDict(document, empty)
+    return empty
 
 
 async def _identity(tenant: str) -> str:

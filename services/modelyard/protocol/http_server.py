@@ -9,27 +9,28 @@ and while the server drains every answer closes its connection.
 import asyncio
 import logging
 from http import HTTPStatus
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from modelyard.errors import HeadersTooLarge, InvalidInput, ModelyardError, PayloadTooLarge, ReceiveTimeout
 from modelyard.protocol.http_message import HttpRequest, HttpResponse
 from modelyard.protocol.rest import Rest, failure
-from modelyard.settings import Settings
+from modelyard.protocol.rest_routes import owns
 
 log = logging.getLogger("modelyard.http")
 
 MAX_HEADER_BYTES = 64 * 1024
 LINGER_SECONDS = 5.0
-"""After a refusal the rest of the body is read and thrown away this long, so that the client gets to read the answer."""
+"""How long the rest of a refused body is read and thrown away, so that the client gets to read the answer."""
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
 
 class Served(Protocol):
     """What the ASGI application given to uvicorn also is: the way to the face and to the state of the server."""
 
-    settings: Settings
+    max_body_bytes: int
+    receive_timeout_seconds: float
 
     @property
     def rest(self) -> Rest: ...
@@ -41,16 +42,14 @@ class Served(Protocol):
 class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
-    served: ClassVar[Served]
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._served: Any = self.app
-        settings: Settings = self._served.settings
-        self._max_body = settings.max_body_bytes
-        self._receive_timeout = settings.receive_timeout_seconds
+        self._served = cast(Served, self.app)
+        self._max_body = self._served.max_body_bytes
+        self._receive_timeout = self._served.receive_timeout_seconds
         self._deadline: asyncio.TimerHandle | None = None
         self._receiving = True
+        self._in_body = False
         self._refused = False
         self._header_bytes = 0
         self._body_bytes = 0
@@ -73,8 +72,8 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._header_bytes += len(data)
         super().data_received(data)
-        if self._receiving and not self._refused and not self.transport.is_closing():
-            if self._header_bytes > MAX_HEADER_BYTES:
+        if self._receiving and self._listening():
+            if self._header_bytes > MAX_HEADER_BYTES and not self._in_body:
                 self._refuse(HeadersTooLarge(f"the headers are above {MAX_HEADER_BYTES} bytes"))
             else:
                 self._arm()
@@ -84,11 +83,12 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._receiving = True
+        self._in_body = False
         self._body_bytes = 0
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        self._header_bytes = -(2**62)  # from here on the body's own bound counts
+        self._in_body = True
         length = dict(self.headers).get(b"content-length", b"")
         if length.isdigit() and int(length) > self._max_body:
             self._refuse(self._too_large())
@@ -117,7 +117,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._served.draining:
             cycle.keep_alive = False
         path = cycle.scope["raw_path"]
-        if not Rest.owns(path):
+        if not owns(path):
             try:
                 self._served.rest.gate(self._request(cycle))
             except ModelyardError as error:
@@ -165,15 +165,19 @@ class HttpProtocol(HttpToolsProtocol):
         """Answer in the middle of a request that will not be read to its end, then close."""
         self._refused = True
         self._disarm()
-        busy = self._answering is not None and not self._answering.done()
-        if self.cycle is not None and not self.cycle.response_complete and self._receiving:
-            busy = bool(self.pipeline) or self.cycle.response_started
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()  # wakes an application that waits for the rest of the body
-        if not busy:  # else an earlier request of this connection is still being answered: only close
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        unanswered = cycle is not None and not cycle.response_complete
+        if cycle is not None and unanswered and self._in_body:
+            cycle.disconnected = True
+            cycle.message_event.set()  # wakes whoever waits for the rest of the body
+            unanswered = cycle.response_started
+        if not unanswered and not self.pipeline:  # else an earlier request is still being answered: only close
             self.transport.write(_render(failure(error), keep_alive=False))
         self.flow.resume_reading()
         self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def _listening(self) -> bool:
+        return not (self._refused or self.transport.is_closing())
 
     def _too_large(self) -> PayloadTooLarge:
         return PayloadTooLarge(f"the body is above {self._max_body} bytes")

@@ -1,7 +1,8 @@
 """The `data` of a JSON tensor to an array, and back: typed decoding, so that nothing is coerced.
 
-msgspec decodes straight into list[int], list[float], list[bool] or list[str] and refuses everything else: 1.0 or "1" for
-an integer, true for a number. `data` may be flat or nested as deep as the shape (inference_rest.md, Tensor Data).
+msgspec decodes straight into list[int], list[float], list[bool] or list[str] and refuses everything else: 1.0 or
+"1" for an integer, true for a number. `data` may be flat or nested as deep as the shape (inference_rest.md, Tensor
+Data).
 """
 
 from collections.abc import Sequence

@@ -12,15 +12,11 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import orjson
 
-from modelyard import metrics
 from modelyard.dataplane import EXTENSIONS, SERVER_NAME, SERVER_VERSION, DataPlane
 from modelyard.errors import (
     InvalidInput,
@@ -32,25 +28,14 @@ from modelyard.errors import (
     UnsupportedMediaType,
 )
 from modelyard.protocol.http_message import HttpRequest, HttpResponse, deflate, inflate
-from modelyard.protocol.model_json import config_json, metadata_json, statistics_json
 from modelyard.protocol.rest_codec import decode_request, encode_response
+from modelyard.protocol.rest_routes import ANY, OPEN_PATHS, Route, parse_path
 
 log = logging.getLogger("modelyard.rest")
 
-OPEN_PATHS = frozenset({b"/livez", b"/healthz", b"/readyz", b"/metrics", b"/v2/health/live", b"/v2/health/ready"})
 _MEDIA_TYPES = frozenset({"", "application/json", "application/octet-stream", "application/x-www-form-urlencoded"})
-_UNSUPPORTED = ("systemsharedmemory", "cudasharedmemory", "trace", "logging")
-ANY = "*"
 _LARGE = 65536
 """A compressed body above this is inflated in a thread: the event loop has others to serve."""
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    handler: str
-    method: str
-    model: str = ""
-    version: str = ""
 
 
 class Rest:
@@ -73,11 +58,6 @@ class Rest:
             "unsupported": self._unsupported,
         }
 
-    @staticmethod
-    def owns(path: bytes) -> bool:
-        """Is this path the face's own? All others are the typed API's."""
-        return path == b"/v2" or path.startswith(b"/v2/") or path in OPEN_PATHS
-
     def gate(self, request: HttpRequest) -> str:
         """The tenant of a request. Raises Unauthenticated or PermissionDenied."""
         return self._dataplane.authenticate(request.header(b"authorization") or None)
@@ -89,7 +69,7 @@ class Rest:
             if route is None:
                 raise NotFound("there is nothing at this path")
             method = "GET" if request.method == "HEAD" else request.method
-            if method != route.method and route.method != ANY:
+            if route.method not in (method, ANY):
                 raise MethodNotAllowed(route.method)
             if request.path not in OPEN_PATHS:
                 self.gate(request)
@@ -106,7 +86,11 @@ class Rest:
         try:
             body = await self._body(request)
             decoded, encoding = decode_request(
-                body, _json_length(request), route.model, route.version, lambda: pipeline.spec
+                body,
+                _json_length(request),
+                route.model,
+                route.version,
+                lambda: dataplane.sole_input(route.model, route.version),
             )
         except InvalidInput as error:
             dataplane.invalid(route.model, error, "http")
@@ -114,6 +98,7 @@ class Rest:
         decode_seconds = time.perf_counter() - started
         response = await dataplane.infer(decoded, self.gate(request))
         started = time.perf_counter()
+        parts: Sequence[bytes]
         parts, json_length = encode_response(response, encoding)
         pipeline.converted(decode_seconds, time.perf_counter() - started)
         headers = [(b"x-modelyard-backend", str(response.parameters["backend"]).encode())]
@@ -147,8 +132,8 @@ class Rest:
         return _json({"ready": True})
 
     async def _metrics(self, request: HttpRequest, route: Route) -> HttpResponse:
-        text = await asyncio.to_thread(metrics.exposition)
-        return HttpResponse(200, [text], metrics.CONTENT_TYPE.encode())
+        content_type, text = await asyncio.to_thread(self._dataplane.metrics)
+        return HttpResponse(200, [text], content_type.encode())
 
     # --- metadata -------------------------------------------------------------------------------------------------
 
@@ -156,9 +141,7 @@ class Rest:
         return _json({"name": SERVER_NAME, "version": SERVER_VERSION, "extensions": EXTENSIONS})
 
     async def _model(self, request: HttpRequest, route: Route) -> HttpResponse:
-        pipeline = self._dataplane.pipeline(route.model, route.version)
-        versions = [route.version] if route.version else self._dataplane.versions(route.model)
-        return _json(metadata_json(pipeline.spec, versions, pipeline.chain.active.name))
+        return _json(self._dataplane.metadata(route.model, route.version))
 
     async def _model_ready(self, request: HttpRequest, route: Route) -> HttpResponse:
         if not self._dataplane.model_ready(route.model, route.version):
@@ -166,12 +149,10 @@ class Rest:
         return _json({"name": route.model, "ready": True})
 
     async def _config(self, request: HttpRequest, route: Route) -> HttpResponse:
-        pipeline = self._dataplane.pipeline(route.model, route.version)
-        return _json(config_json(pipeline.spec, pipeline.chain.active.name, pipeline.chain.active.precision))
+        return _json(self._dataplane.config(route.model, route.version))
 
     async def _stats(self, request: HttpRequest, route: Route) -> HttpResponse:
-        statistics = self._dataplane.statistics(route.model, route.version)
-        return _json({"model_stats": [statistics_json(entry) for entry in statistics]})
+        return _json(self._dataplane.statistics(route.model, route.version))
 
     # --- repository -----------------------------------------------------------------------------------------------
 
@@ -194,54 +175,8 @@ class Rest:
         raise Unimplemented("this extension is not supported")
 
 
-@lru_cache(maxsize=4096)
-def parse_path(path: bytes) -> Route | None:
-    """The route of a path; None for none. Names stay names: they are looked up among loaded models, never on disk."""
-    try:
-        segments = [unquote_to_bytes(segment).decode("utf-8") for segment in path.split(b"/")[1:]]
-    except UnicodeDecodeError:
-        return None
-    match segments:
-        case ["livez" | "healthz"] | ["v2", "health", "live"]:
-            return Route("live", "GET")
-        case ["readyz"] | ["v2", "health", "ready"]:
-            return Route("ready", "GET")
-        case ["metrics"]:
-            return Route("metrics", "GET")
-        case ["v2"] | ["v2", ""]:
-            return Route("server", "GET")
-        case ["v2", "models", "stats"]:
-            return Route("stats", "GET")
-        case ["v2", "repository", "index"]:
-            return Route("index", "POST")
-        case ["v2", "repository", "models", model, "load" | "unload" as change]:
-            return Route(change, "POST", model)
-        case ["v2", extension, *_] if extension in _UNSUPPORTED:
-            return Route("unsupported", ANY)
-        case ["v2", "models", model, "versions", version, *rest] if version:
-            return _model_route(model, version, rest)
-        case ["v2", "models", model, *rest]:
-            return _model_route(model, "", rest)
-    return None
-
-
-def _model_route(model: str, version: str, rest: list[str]) -> Route | None:
-    match rest:
-        case ["infer"]:
-            return Route("infer", "POST", model, version)
-        case []:
-            return Route("model", "GET", model, version)
-        case ["ready"]:
-            return Route("model_ready", "GET", model, version)
-        case ["config" | "stats" as what]:
-            return Route(what, "GET", model, version)
-        case ["generate" | "generate_stream" | "trace", *_]:
-            return Route("unsupported", ANY, model, version)
-    return None
-
-
 def failure(error: Exception) -> HttpResponse:
-    """The answer to an error: its own status and text; for an unknown one a request id, and the traceback in the log."""
+    """The answer to an error: its own status and text; an unknown one gives a request id, and is in the log."""
     if not isinstance(error, ModelyardError):
         request_id = secrets.token_hex(8)
         log.error("request %s failed", request_id, exc_info=error)

@@ -15,7 +15,6 @@ import orjson
 
 from modelyard.errors import InvalidInput, Unimplemented
 from modelyard.protocol.json_data import decode_data, encode_data
-from modelyard.spec import ModelSpec
 from modelyard.tensors import (
     DTYPES,
     Array,
@@ -29,6 +28,8 @@ from modelyard.tensors import (
 )
 
 MAX_DEPTH = 100
+SoleInput = tuple[str, str, list[int]]
+"""Name, datatype and shape of one row of a model's only input; -1 where the shape is free."""
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
@@ -67,15 +68,15 @@ class Encoding:
 
 
 def decode_request(
-    body: bytes, json_length: int | None, model: str, version: str, spec: Callable[[], ModelSpec]
+    body: bytes, json_length: int | None, model: str, version: str, sole_input: Callable[[], SoleInput]
 ) -> tuple[InferRequest, Encoding]:
     """A request and how to answer it.
 
-    `json_length` is Inference-Header-Content-Length, None when it was not sent; 0 means a raw request, for which `spec`
-    is asked for the one input. Raises InvalidInput.
+    `json_length` is Inference-Header-Content-Length, None when it was not sent; 0 means a raw request, for which
+    `sole_input` is asked what the body is. Raises InvalidInput.
     """
     if json_length == 0:
-        return _raw_request(body, model, version, spec()), Encoding(default=True)
+        return _raw_request(body, model, version, sole_input()), Encoding(default=True)
     if json_length is not None and json_length > len(body):
         raise InvalidInput(f"Inference-Header-Content-Length is {json_length}, the body has {len(body)} bytes", "size")
     text, binary = (body, b"") if json_length is None else (body[:json_length], memoryview(body)[json_length:])
@@ -174,19 +175,17 @@ def _inputs(inputs: list[_Input], binary: bytes | memoryview) -> list[Tensor]:
     return tensors
 
 
-def _raw_request(body: bytes, model: str, version: str, spec: ModelSpec) -> InferRequest:
+def _raw_request(body: bytes, model: str, version: str, sole_input: SoleInput) -> InferRequest:
     """A body that is nothing but one tensor: one row, and at most one dimension to be found from the length."""
-    if len(spec.inputs) != 1:
-        raise InvalidInput(f"a raw request needs a model with one input, '{model}' has {len(spec.inputs)}", "name")
-    wanted = spec.inputs[0]
-    shape = [1 if spec.batched and axis == 0 else dimension for axis, dimension in enumerate(wanted.shape)]
+    name, datatype, shape = sole_input
     if shape.count(-1) > 1:
         raise InvalidInput(f"a raw request cannot tell the shape {shape}: more than one dimension varies", "shape")
-    what = f"input '{wanted.name}'"
+    what = f"input '{name}'"
     if -1 in shape:
-        shape[shape.index(-1)] = _free_dimension(wanted.datatype, [d for d in shape if d != -1], body, what)
-    array: Array = from_bytes(wanted.datatype, shape, body, what)
-    return InferRequest(model, [Tensor(wanted.name, wanted.datatype, array)], version, protocol="http")
+        shape = list(shape)
+        shape[shape.index(-1)] = _free_dimension(datatype, [d for d in shape if d != -1], body, what)
+    array: Array = from_bytes(datatype, shape, body, what)
+    return InferRequest(model, [Tensor(name, datatype, array)], version, protocol="http")
 
 
 def _free_dimension(datatype: str, others: list[int], body: bytes, what: str) -> int:

@@ -1,6 +1,6 @@
 """Documents about a model, in the words of the protocol and of Triton's extensions.
 
-REST sends them as JSON; gRPC parses the same documents into its messages: one description, two wires.
+HTTP sends them as JSON; gRPC parses the same documents into its messages: one description, two wires.
 Sources: inference_rest.md; extension_model_configuration.md, extension_statistics.md of Triton.
 """
 
@@ -8,6 +8,8 @@ from typing import Any
 
 from modelyard.spec import ModelSpec, TensorSpec
 from modelyard.statistics import DURATIONS, Duration, ModelStatistics
+
+Document = dict[str, Any]
 
 CONFIG_TYPES = {
     "FP16": "TYPE_FP16",
@@ -24,7 +26,7 @@ PLATFORMS = {
 }
 
 
-def metadata_json(spec: ModelSpec, versions: list[str], backend: str) -> dict[str, Any]:
+def metadata(spec: ModelSpec, versions: list[str], backend: str) -> Document:
     return {
         "name": spec.name,
         "versions": versions,
@@ -34,8 +36,8 @@ def metadata_json(spec: ModelSpec, versions: list[str], backend: str) -> dict[st
     }
 
 
-def config_json(spec: ModelSpec, backend: str, precision: str) -> dict[str, Any]:
-    config: dict[str, Any] = {
+def config(spec: ModelSpec, backend: str, precision: str) -> Document:
+    document: Document = {
         "name": spec.name,
         "platform": PLATFORMS[backend],
         "backend": PLATFORMS[backend].partition("_")[0],
@@ -49,33 +51,32 @@ def config_json(spec: ModelSpec, backend: str, precision: str) -> dict[str, Any]
         },
     }
     if spec.batched:
-        config["dynamic_batching"] = {
+        document["dynamic_batching"] = {
             "preferred_batch_size": list(spec.batching.buckets),
             "max_queue_delay_microseconds": int(spec.batching.max_queue_delay_ms * 1000),
         }
-    return config
+    return document
 
 
-def statistics_json(statistics: ModelStatistics) -> dict[str, Any]:
+def statistics(of: ModelStatistics) -> Document:
     return {
-        "name": statistics.name,
-        "version": statistics.version,
-        "last_inference": statistics.last_inference,
-        "inference_count": statistics.inference_count,
-        "execution_count": statistics.execution_count,
-        "inference_stats": {name: _duration(getattr(statistics, name)) for name in DURATIONS},
+        "name": of.name,
+        "version": of.version,
+        "last_inference": of.last_inference,
+        "inference_count": of.inference_count,
+        "execution_count": of.execution_count,
+        "inference_stats": {name: _duration(getattr(of, name)) for name in DURATIONS},
         "batch_stats": [
-            {"batch_size": rows, "compute_infer": _duration(duration)}
-            for rows, duration in sorted(statistics.batches.items())
+            {"batch_size": rows, "compute_infer": _duration(duration)} for rows, duration in sorted(of.batches.items())
         ],
     }
 
 
-def _tensor(tensor: TensorSpec) -> dict[str, Any]:
+def _tensor(tensor: TensorSpec) -> Document:
     return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
 
 
-def _config_tensor(spec: ModelSpec, tensor: TensorSpec) -> dict[str, Any]:
+def _config_tensor(spec: ModelSpec, tensor: TensorSpec) -> Document:
     dims = tensor.shape[1:] if spec.batched else tensor.shape
     return {
         "name": tensor.name,
