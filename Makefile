@@ -5,8 +5,6 @@ BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 PROTO := services/modelyard/protocol/_pb/open_inference_grpc.proto
-# Where the CPU build of torch is published, for the case that the package index in use has only the CUDA build.
-TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 PYTEST_ARGS ?=
 MAX_LINES := 300
 
@@ -67,9 +65,6 @@ $(READY): pyproject.toml constraints.txt
 		|| { echo "error: Python 3.11 or newer is needed; make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "setting up .venv (some minutes the first time)"
 	@$(PYTHON) -m venv .venv
-	@# torch first and by itself: its CPU build has an index of its own, which nothing else shall come from.
-	@$(PIP) install -c constraints.txt torch 2>/dev/null \
-		|| $(PIP) install -c constraints.txt --extra-index-url $(TORCH_CPU_INDEX) torch
 	@$(PIP) install -c constraints.txt -e '.[cpu,train,dev]'
 	@# Without its dependencies: they exclude current grpcio, with which it works.
 	@$(PIP) install -c constraints.txt --no-deps tritonclient

@@ -34,7 +34,7 @@ from modelyard.cache.redis import RedisStore
 from modelyard.dataplane import DataPlane, State
 from modelyard.errors import InvalidInput, ModelyardError
 from modelyard.pipeline import Shared
-from modelyard.protocol.grpc import GrpcServer
+from modelyard.protocol.grpc_server import GrpcServer
 from modelyard.protocol.rest import Rest, failure
 from modelyard.repository import load_model
 from modelyard.settings import Settings, unknown_variables

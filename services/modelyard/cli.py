@@ -199,5 +199,5 @@ def _quiet() -> None:
 
 
 def _fail(text: str) -> NoReturn:
-    print(f"error: {text}", file=sys.stderr)
+    print("error: " + " ".join(text.split()), file=sys.stderr)
     sys.exit(1)

@@ -144,8 +144,12 @@ def _parse(folder: Path) -> Manifest:
         manifest = Manifest.model_validate(document)
     except FileNotFoundError:
         raise ConfigurationError(f"{folder} has no {MANIFEST}: half written, or no version") from None
-    except (OSError, ValueError, ValidationError) as error:
-        raise ConfigurationError(f"{path}: {str(error).splitlines()[0]}") from error
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False)
+        text = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
+        raise ConfigurationError(f"{path}: {text}") from None
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path}: {error}") from error
     if manifest.version != folder.name:
         raise ConfigurationError(f"{path} is of version {manifest.version}, its folder says {folder.name}")
     for name in (manifest.artifact, manifest.golden):

@@ -65,6 +65,7 @@ class Pipeline:
             inline_seconds=settings.inline_seconds,
             batch_seconds=loaded.batch_seconds,
             observe=self._observe,
+            observe_queue=self.metrics.queue_rows.set,
         )
         self._cache = self._build_cache(shared)
         self._open = 0
@@ -84,6 +85,8 @@ class Pipeline:
         timeout = spec.limits.deadline_seconds
         if request.timeout is not None:
             timeout = min(timeout, request.timeout)
+        if timeout <= 0:
+            raise DeadlineExceeded("the deadline had passed before the request was looked at")
         started = time.perf_counter()
         self._open += 1
         try:
@@ -165,7 +168,6 @@ class Pipeline:
         arrays = [tensor.array for tensor in inputs]
         nbytes = sum(array.nbytes for array in arrays)
         self._batcher.submit(Item(arrays, rows, signature, signature.outputs, done, wanted, priority, nbytes))
-        self.metrics.queue_rows.set(self._batcher.queued_rows)
 
     def _run(self, inputs: Sequence[Array], outputs: tuple[str, ...]) -> Sequence[Array]:
         """Run the chain and hold the model to its spec. In an executor thread, or inline."""
@@ -187,7 +189,6 @@ class Pipeline:
         m.batch_rows.observe(execution.rows)
         m.stage["infer"].observe(execution.seconds)
         m.stage["queue"].observe(max(execution.queue_seconds))
-        m.queue_rows.set(self._batcher.queued_rows)
         s.execution_count += runs
         s.compute_infer.add(execution.seconds)
         s.queue.add(sum(execution.queue_seconds), execution.requests)

@@ -93,8 +93,7 @@ def _grpc_answer(result: Any) -> Answer:
     response = result.get_response()
     outputs = {item.name: result.as_numpy(item.name) for item in response.outputs}
     parameters = {
-        key: getattr(value, value.WhichOneof("parameter_choice"))
-        for key, value in response.parameters.items()
+        key: getattr(value, value.WhichOneof("parameter_choice")) for key, value in response.parameters.items()
     }
     return Answer(str(response.model_version), outputs, parameters)
 

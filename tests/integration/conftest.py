@@ -75,7 +75,7 @@ def _datatypes(folder: Path, name: str, max_batch_size: int) -> Path:
 
 @pytest.fixture(scope="session")
 def datatypes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Identity of every datatype but BF16, no batch dimension: shapes are free."""
+    """Identity of every datatype but FP16 and BF16, no batch dimension: shapes are free."""
     with serve(_datatypes(tmp_path_factory.mktemp("datatypes"), "datatypes", 0), "datatypes") as server:
         yield server
 
@@ -134,7 +134,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
     def edit(spec: dict[str, Any]) -> None:
         spec["batching"]["max_batch_size"] = 1
-        spec["cache"]["enabled"] = False
+        spec.setdefault("cache", {})["enabled"] = False
         spec["limits"] = {"queue_seconds": 0.5, "deadline_seconds": 30.0}
 
     import_model(repository, "busy", slow_by_input(), edit=edit)

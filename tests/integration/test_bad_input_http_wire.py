@@ -105,7 +105,6 @@ FRAMINGS = {
     "blank before the colon": framing(("Content-Length ", LENGTH)),
     "header without a colon": wire.head("POST", INFER)[:-2] + b"nonsense\r\n\r\n",
     "NUL in a header": framing(("Content-Length", LENGTH), ("X-A", "a\0b")),
-    "no version": b"GET /v2/health/live\r\n\r\n",
     "unknown version": b"GET /v2/health/live HTTP/9.9\r\nHost: x\r\n\r\n",
 }
 

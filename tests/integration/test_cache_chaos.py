@@ -106,9 +106,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-def test_every_answer_belongs_to_its_request(
-    server: Server, proxy: ChaosProxy, questions: Array, kind: str
-) -> None:
+def test_every_answer_belongs_to_its_request(server: Server, proxy: ChaosProxy, questions: Array, kind: str) -> None:
     hits_resume(server, questions)
     fault: Fault = FAULTS[kind]
     spoiled = proxy.spoiled
@@ -129,9 +127,7 @@ def hits_resume(server: Server, questions: Array) -> None:
         until(lambda part=part: ask_scale(server, part) == "hit", "hits resume", RESUME_SECONDS)  # type: ignore[misc]
 
 
-def test_replies_of_an_abandoned_connection_reach_nobody(
-    server: Server, proxy: ChaosProxy, questions: Array
-) -> None:
+def test_replies_of_an_abandoned_connection_reach_nobody(server: Server, proxy: ChaosProxy, questions: Array) -> None:
     """Every caller gives up while Redis's reply is on its way; the next ones ask other questions at once."""
     hits_resume(server, questions)
     proxy.fault = delaying(0.015, 0.03)

@@ -107,9 +107,7 @@ def errors(server: Server) -> float:
 
 def test_redis_never_there(repository: Path) -> None:
     port = free_port()
-    with serve(
-        repository, scale_model.NAME, {"MODELYARD_REDIS_URL": f"redis://127.0.0.1:{port}/0"}
-    ) as server:
+    with serve(repository, scale_model.NAME, {"MODELYARD_REDIS_URL": f"redis://127.0.0.1:{port}/0"}) as server:
         serves_without_redis(server)
         until(lambda: server.metric("modelyard_cache_up") == 0, "cache_up is 0")
         assert errors(server) > 0
@@ -152,6 +150,9 @@ def test_redis_paused_by_a_client(server: Server, client: redis.Redis) -> None:
 def test_out_of_memory_drops_writes(server: Server, client: redis.Redis) -> None:
     client.config_set("maxmemory-policy", "noeviction")
     client.config_set("maxmemory", "1mb")
+    with pytest.raises(redis.exceptions.OutOfMemoryError):
+        for index in range(100):
+            client.set(f"ballast-{index}", b"x" * 65536)
     while_writes_fail(server, lambda: client.config_set("maxmemory", "0"))
 
 
@@ -189,9 +190,7 @@ def test_a_known_row_is_read_while_redis_takes_no_writes(server: Server, client:
     hits_resume(server)
 
 
-def test_a_request_waits_one_timeout_at_most_and_then_the_breaker_opens(
-    repository: Path, store: RedisServer
-) -> None:
+def test_a_request_waits_one_timeout_at_most_and_then_the_breaker_opens(repository: Path, store: RedisServer) -> None:
     """Not one timeout for each row or caller; and once Redis is known to hang, nobody waits for it at all."""
     timeout = 0.4
     with chaos_proxy(store.port) as proxy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -83,13 +84,13 @@ def test_a_second_process_answers_from_what_the_first_computed(
 
 
 def test_other_weights_never_share_an_answer(
-    first: Server, tmp_path: Path, store: redis.Redis, environment: Mapping[str, str]
+    first: Server, repository: Path, tmp_path: Path, store: redis.Redis, environment: Mapping[str, str]
 ) -> None:
     """Version 2 of the same repository, and version 1 of another repository that uses the same name."""
     x = rows(1000, 4)
     fill(first, store, x)
     newer, other = WEIGHT * 10, WEIGHT - 7
-    import_scale(tmp_path / "newer")
+    shutil.copytree(repository, tmp_path / "newer")
     import_scale(tmp_path / "newer", newer, version="2")
     import_scale(tmp_path / "other", other)
     with (

@@ -25,10 +25,10 @@ _offsets = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of the model with default settings."""
+    """A server of the model on one executor."""
     folder = tmp_path_factory.mktemp("repository")
     import_model(folder, NAME, slow_by_input())
-    with serve(folder, NAME) as running:
+    with serve(folder, NAME, {"MODELYARD_EXECUTORS": "1"}) as running:
         yield running
 
 
@@ -141,6 +141,25 @@ def test_a_leader_whose_time_is_up_harms_no_other(server: Server, protocol: str)
         assert isinstance(answer, Answer), answer
         np.testing.assert_array_equal(answer.only, x)
     assert counts.since("executions") == 1
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_row_that_was_given_up_can_be_asked_again(server: Server, protocol: str) -> None:
+    """Its only caller leaves while it waits behind another row; nobody may find it dead in the way afterwards."""
+    x = cold(5)
+
+    async def body() -> Answer:
+        async with connect(server, protocol) as client, connect(server, protocol) as leaving:
+            ahead = asyncio.create_task(client.infer({"x": cold(800)}))
+            await until_true(lambda: in_flight(server, 1), "a row is in flight")
+            given_up = asyncio.create_task(leaving.infer({"x": x}))
+            await until_true(lambda: in_flight(server, 2), "another one waits")
+            given_up.cancel()
+            await until_true(lambda: in_flight(server, 1), "its caller left")
+            await ahead
+            return await asyncio.wait_for(client.infer({"x": x}), 5)
+
+    np.testing.assert_array_equal(asyncio.run(body()).only, x)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -75,16 +75,23 @@ class OnnxRuntimeBackend:
         self._session = open_session(artifact, PROVIDERS[backend.name])
         _check_interface(self._session, spec, artifact)
         self._inputs = [(tensor.name, tensor.datatype) for tensor in spec.inputs]
-        self._bfloat16 = any(tensor.datatype == "BF16" for tensor in (*spec.inputs, *spec.outputs))
+        self._bfloat16 = any(tensor.datatype == "BF16" for tensor in spec.inputs)
+        self._bfloat16_outputs = any(tensor.datatype == "BF16" for tensor in spec.outputs)
         self._strings = {tensor.name for tensor in spec.outputs if tensor.datatype == "BYTES"}
         self._has_bytes = any(tensor.datatype == "BYTES" for tensor in spec.inputs)
+        if self._bfloat16_outputs and (self._has_bytes or self._strings):
+            raise ConfigurationError(
+                "ONNX Runtime's Python interface cannot mix strings and BF16 outputs; cast one of them"
+            )
 
     def infer(self, inputs: Sequence[Array], outputs: Sequence[str]) -> list[Array]:
-        if self._bfloat16:
+        if self._bfloat16_outputs:
             return self._infer_values(inputs, outputs)
-        feed = {name: array for (name, _), array in zip(self._inputs, inputs, strict=True)}
+        feed: dict[str, Any] = {name: array for (name, _), array in zip(self._inputs, inputs, strict=True)}
         if self._has_bytes:
-            feed = {n: _to_str(n, feed[n]) if datatype == "BYTES" else feed[n] for n, datatype in self._inputs}
+            feed |= {name: _to_str(name, feed[name]) for name, datatype in self._inputs if datatype == "BYTES"}
+        if self._bfloat16:
+            feed |= {name: _to_value(feed[name], datatype) for name, datatype in self._inputs if datatype == "BF16"}
         results: list[Array] = self._session.run(list(outputs), feed)
         if self._strings:
             results = [_to_bytes(a) if n in self._strings else a for n, a in zip(outputs, results, strict=True)]
@@ -94,10 +101,7 @@ class OnnxRuntimeBackend:
         del self._session
 
     def _infer_values(self, inputs: Sequence[Array], outputs: Sequence[str]) -> list[Array]:
-        feed = {
-            name: _to_value(_to_str(name, array) if datatype == "BYTES" else array, datatype)
-            for (name, datatype), array in zip(self._inputs, inputs, strict=True)
-        }
+        feed = {n: _to_value(array, datatype) for (n, datatype), array in zip(self._inputs, inputs, strict=True)}
         values = self._session.run_with_ort_values(list(outputs), feed)
         return [_from_value(value) for value in values]
 

@@ -64,6 +64,7 @@ class Batcher:
         inline_seconds: float = 0.0,
         batch_seconds: float = 1.0,
         observe: Callable[[Execution], None] = lambda _: None,
+        observe_queue: Callable[[int], None] = lambda _: None,
     ) -> None:
         """`max_batch_size` 0: no batch dimension, every item runs alone. `batch_seconds`: measured cost of a run."""
         self._infer = infer
@@ -74,8 +75,11 @@ class Batcher:
         self._buckets = buckets
         self._inline_seconds = inline_seconds
         self._observe = observe
+        self._observe_queue = observe_queue
         self._queues: dict[tuple[bool, Hashable], deque[Item]] = {}
         self._running = 0
+        self._started: dict[int, float] = {}
+        """Start of each run that is in a thread, by the id of its batch."""
         self._scheduled = False
         self._inline = True
         self.row_seconds = batch_seconds
@@ -86,8 +90,15 @@ class Batcher:
 
     @property
     def estimated_wait(self) -> float:
-        """Seconds until a row that came now would start: what is queued and running, shared by the executors."""
-        return (self.queued_rows + self.running_rows) * self.row_seconds / self._executors
+        """Seconds until a row that came now would start: what is queued and running, shared by the executors.
+
+        While every executor is busy it is at least the age of the longest run: a run that hangs, or costs far more than
+        any before, must not let everybody in.
+        """
+        estimate = (self.queued_rows + self.running_rows) * self.row_seconds / self._executors
+        if self._running < self._executors or not self._started:
+            return estimate
+        return max(estimate, time.perf_counter() - min(self._started.values()))
 
     def submit(self, item: Item) -> None:
         """Queue an item; it runs at the end of this turn of the event loop at the earliest."""
@@ -97,6 +108,7 @@ class Batcher:
         queue.append(item)
         self.queued_rows += item.rows
         self.queued_bytes += item.nbytes
+        self._observe_queue(self.queued_rows)
         self._schedule()
 
     def _schedule(self) -> None:
@@ -143,6 +155,7 @@ class Batcher:
                 rows += item.rows
         if not queue:
             del self._queues[key]
+        self._observe_queue(self.queued_rows)
         return batch
 
     def _run_inline(self, batch: list[Item]) -> None:
@@ -157,6 +170,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         rows = sum(item.rows for item in batch)
         self._running += 1
+        self._started[id(batch)] = time.perf_counter()
         self.running_rows += rows
 
         def run() -> None:
@@ -165,6 +179,7 @@ class Batcher:
 
         def finish(outcome: tuple[list[Result], Execution]) -> None:
             self._running -= 1
+            del self._started[id(batch)]
             self.running_rows -= rows
             self._finish(batch, *outcome)
             if self._queues:

@@ -40,11 +40,13 @@ class Waiter:
         if not self.future.done():
             self.future.set_exception(error)
 
-    def leave(self) -> None:
-        """Stop waiting: the request was cancelled, timed out or failed elsewhere."""
+    def leave(self) -> "list[Flight]":
+        """Stop waiting: the request was cancelled, timed out or failed elsewhere. Returns the flights left empty."""
         for flight in self.flights:
             flight.waiting = [(waiter, slot) for waiter, slot in flight.waiting if waiter is not self]
+        empty = [flight for flight in self.flights if not flight.waiting]
         self.flights.clear()
+        return empty
 
 
 class Flight:
@@ -59,10 +61,6 @@ class Flight:
     def join(self, waiter: Waiter, slot: int) -> None:
         self.waiting.append((waiter, slot))
         waiter.flights.append(self)
-
-    @property
-    def wanted(self) -> bool:
-        return bool(self.waiting)
 
     def land(self, row: Row, result: str) -> None:
         """Everyone gets the row; for all but the leader it was a join."""

@@ -78,7 +78,8 @@ class ResponseCache:
                 await waiter.future
             finally:
                 if waiter.left:
-                    waiter.leave()
+                    for flight in waiter.leave():
+                        self._forget(flight)  # its work may be dropped: nobody new may join it
         return self._assemble(waiter.rows), waiter.results
 
     def _answer_from_memory(self, keys: list[Key], waiter: Waiter) -> list[int]:

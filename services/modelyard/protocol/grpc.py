@@ -1,4 +1,4 @@
-"""The gRPC face: GRPCInferenceService, grpc.health.v1 and reflection. Convert, delegate, convert.
+"""The gRPC face: the methods of GRPCInferenceService. Convert, delegate, convert.
 
 Errors become statuses in one place, `_answered`. Deadlines come from the call (grpc-timeout) or the `timeout`
 parameter, whichever is shorter. A call that its client cancels is cancelled here, and its work dropped.
@@ -14,23 +14,19 @@ from typing import Any, NoReturn, TypeAlias, TypeVar
 import grpc
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
-from grpc_health.v1 import health_pb2
-from grpc_health.v1.health_pb2_grpc import HealthServicer, add_HealthServicer_to_server
-from grpc_reflection.v1alpha import reflection
 
 from modelyard.dataplane import EXTENSIONS, SERVER_NAME, SERVER_VERSION, DataPlane
-from modelyard.errors import InvalidInput, ModelyardError, NotFound
+from modelyard.errors import InvalidInput, ModelyardError
 from modelyard.protocol._pb import open_inference_grpc_pb2 as pb
 from modelyard.protocol._pb import open_inference_grpc_pb2_grpc as pb_grpc
 from modelyard.protocol.grpc_codec import decode_request, encode_response
 
 log = logging.getLogger("modelyard.grpc")
 
-SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
-_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-HEALTH_POLL_SECONDS = 0.2
 MAX_STREAM_REQUESTS = 64
 """Requests of one stream that are answered at once."""
+
+UNREADABLE = "the message does not parse as the protocol says"
 
 Context: TypeAlias = Any
 """grpc.aio.ServicerContext: grpc.aio is not typed."""
@@ -107,13 +103,16 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
                     left.cancel()
 
     async def _stream_one(
-        self, request: pb.ModelInferRequest, tenant: str, remaining: float | None
+        self, request: pb.ModelInferRequest | None, tenant: str, remaining: float | None
     ) -> pb.ModelStreamInferResponse:
         try:
+            if request is None:
+                raise InvalidInput(UNREADABLE)
             return pb.ModelStreamInferResponse(infer_response=await self._infer(request, tenant, remaining))
         except Exception as error:
             _, text = describe(error)
-            failed = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
+            about = request or pb.ModelInferRequest()
+            failed = pb.ModelInferResponse(model_name=about.model_name, id=about.id)
             return pb.ModelStreamInferResponse(error_message=text, infer_response=failed)
 
     async def _infer(
@@ -201,73 +200,6 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
             return await answer(self._dataplane.authenticate(value if isinstance(value, str) else None))
         except Exception as error:
             await fail(context, error)
-
-
-class Health(HealthServicer):  # type: ignore[misc]  # untyped library
-    """grpc.health.v1: the server as a whole under the name "", every model under its own name."""
-
-    def __init__(self, dataplane: DataPlane) -> None:
-        self._dataplane = dataplane
-
-    async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:
-        status = self._status(request.service)
-        if status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
-        return health_pb2.HealthCheckResponse(status=status)
-
-    async def Watch(
-        self, request: health_pb2.HealthCheckRequest, context: Context
-    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        sent: int | None = None
-        while True:
-            status = self._status(request.service)
-            if status != sent:
-                sent = status
-                yield health_pb2.HealthCheckResponse(status=status)
-            await asyncio.sleep(HEALTH_POLL_SECONDS)
-
-    def _status(self, service: str) -> Any:
-        statuses = health_pb2.HealthCheckResponse
-        try:
-            ready = self._dataplane.ready if service in ("", SERVICE) else self._dataplane.model_ready(service)
-        except NotFound:
-            return statuses.SERVICE_UNKNOWN
-        return statuses.SERVING if ready else statuses.NOT_SERVING
-
-
-class GrpcServer:
-    """The listening server: start, then stop with a grace."""
-
-    def __init__(self, dataplane: DataPlane, *, max_message_bytes: int, share_port: bool) -> None:
-        """`share_port`: several processes listen on one port. A single one wants a second server there to fail."""
-        self._server = grpc.aio.server(
-            options=(
-                ("grpc.max_receive_message_length", max_message_bytes),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", int(share_port)),
-                ("grpc.max_concurrent_streams", 1024),
-                ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.http2.min_ping_interval_without_data_ms", 5000),
-            )
-        )
-        pb_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceServicer(dataplane), self._server)
-        add_HealthServicer_to_server(Health(dataplane), self._server)
-        reflection.enable_server_reflection((SERVICE, _HEALTH, reflection.SERVICE_NAME), self._server)
-
-    async def start(self, host: str, port: int) -> None:
-        """Raises OSError when the port is taken."""
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        try:
-            bound = self._server.add_insecure_port(address)
-        except RuntimeError:
-            bound = 0
-        if not bound:
-            raise OSError(f"gRPC cannot listen on {address}: the port is taken, or the address is not of this machine")
-        await self._server.start()
-
-    async def stop(self, grace: float) -> None:
-        """Sends GOAWAY, answers what is open within the grace, then closes."""
-        await self._server.stop(grace)
 
 
 def _message(document: dict[str, Any], empty: M) -> M:

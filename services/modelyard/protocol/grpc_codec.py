@@ -4,12 +4,14 @@ Source: inference_grpc.md of the Open Inference Protocol. A request carries its 
 (`raw_input_contents`) or all as typed contents; the answer is always raw.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from modelyard.errors import InvalidInput, Unimplemented
 from modelyard.protocol._pb import open_inference_grpc_pb2 as pb
+from modelyard.protocol.parameters import priority_of, timeout_of
 from modelyard.tensors import (
     BINARY_ONLY,
     Array,
@@ -46,12 +48,6 @@ def decode_request(message: pb.ModelInferRequest) -> InferRequest:
     parameters = decode_parameters(message.parameters)
     for output in message.outputs:
         _refuse_unsupported(output.parameters)
-    timeout = parameters.get("timeout", 0)
-    if isinstance(timeout, bool) or not isinstance(timeout, int) or timeout < 0:
-        raise InvalidInput("parameter 'timeout' is no number of microseconds", "value")
-    priority = parameters.get("priority", 0)
-    if isinstance(priority, bool) or not isinstance(priority, int):
-        raise InvalidInput("parameter 'priority' is no whole number", "value")
     return InferRequest(
         model_name=message.model_name,
         model_version=message.model_version,
@@ -59,8 +55,8 @@ def decode_request(message: pb.ModelInferRequest) -> InferRequest:
         inputs=_raw_inputs(message) if message.raw_input_contents else [_typed_input(i) for i in message.inputs],
         outputs=tuple(output.name for output in message.outputs),
         parameters=parameters,
-        timeout=timeout / 1e6 or None,
-        priority=priority,
+        timeout=timeout_of(parameters),
+        priority=priority_of(parameters),
         protocol="grpc",
     )
 
@@ -121,11 +117,19 @@ def _typed_input(given: pb.ModelInferRequest.InferInputTensor) -> Tensor:
     values = getattr(given.contents, field)
     if len(values) != count:
         raise InvalidInput(f"{what}: {len(values)} values given, the shape {list(given.shape)} takes {count}", "size")
-    try:
-        array = _elements(values) if given.datatype == "BYTES" else np.array(values, dtype)
-    except OverflowError:
-        raise InvalidInput(f"{what}: a value is out of the range of {given.datatype}", "value") from None
+    array = _elements(values) if given.datatype == "BYTES" else _numbers(values, dtype, f"{what}: {given.datatype}")
     return Tensor(given.name, given.datatype, array.reshape(tuple(given.shape)))
+
+
+def _numbers(values: Sequence[bool | int | float], dtype: np.dtype[Any], what: str) -> Array:
+    """8 and 16 bits travel in fields of 32: what does not fit is refused, never wrapped."""
+    if dtype.kind not in "iu":
+        return np.array(values, dtype)
+    wide = np.array(values, np.int64 if dtype.kind == "i" else np.uint64)
+    bounds = np.iinfo(dtype)
+    if wide.size and (wide.min() < bounds.min or wide.max() > bounds.max):
+        raise InvalidInput(f"{what}: a value is out of range", "value")
+    return wide.astype(dtype)
 
 
 def _elements(values: Iterable[bytes]) -> Array:

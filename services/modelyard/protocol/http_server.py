@@ -174,6 +174,8 @@ class HttpProtocol(HttpToolsProtocol):
         if not unanswered and not self.pipeline:  # else an earlier request is still being answered: only close
             self.transport.write(_render(failure(error), keep_alive=False))
         self.flow.resume_reading()
+        if not unanswered and not self.pipeline and self.transport.can_write_eof():
+            self.transport.write_eof()  # the client sees the end at once, while the rest of its body is thrown away
         self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def _listening(self) -> bool:

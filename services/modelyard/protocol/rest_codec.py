@@ -15,6 +15,7 @@ import orjson
 
 from modelyard.errors import InvalidInput, Unimplemented
 from modelyard.protocol.json_data import decode_data, encode_data
+from modelyard.protocol.parameters import flag, priority_of, timeout_of, whole
 from modelyard.tensors import (
     DTYPES,
     Array,
@@ -89,16 +90,16 @@ def decode_request(
         outputs=tuple(output.name for output in parsed.outputs),
         parameters=parsed.parameters,
         timeout=timeout_of(parsed.parameters),
-        priority=_whole(parsed.parameters, "priority", 0),
+        priority=priority_of(parsed.parameters),
         protocol="http",
     )
-    encoding = Encoding(default=_flag(parsed.parameters, "binary_data_output", default=False))
+    encoding = Encoding(default=flag(parsed.parameters, "binary_data_output", default=False))
     for output in parsed.outputs:
         _refuse_shared_memory(output.parameters)
         if "classification" in output.parameters:
             raise Unimplemented("the classification extension is not supported")
         if "binary_data" in output.parameters:
-            encoding.by_output[output.name] = _flag(output.parameters, "binary_data", default=False)
+            encoding.by_output[output.name] = flag(output.parameters, "binary_data", default=False)
     return request, encoding
 
 
@@ -121,14 +122,6 @@ def encode_response(response: InferResponse, encoding: Encoding) -> tuple[list[b
     document |= {"parameters": response.parameters, "outputs": outputs}
     text = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
     return [text, *raw], len(text) if raw else None
-
-
-def timeout_of(parameters: Mapping[str, Parameter]) -> float | None:
-    """Seconds of the request parameter `timeout`, which is in microseconds; 0 is none."""
-    microseconds = _whole(parameters, "timeout", 0)
-    if microseconds < 0:
-        raise InvalidInput("parameter 'timeout' is negative", "value")
-    return microseconds / 1e6 or None
 
 
 def _parse(text: bytes) -> _Body:
@@ -164,7 +157,7 @@ def _inputs(inputs: list[_Input], binary: bytes | memoryview) -> list[Tensor]:
         if size is None:
             array = decode_data(given.datatype, given.shape, given.data, what)
         else:
-            size = _whole(given.parameters, "binary_data_size", 0)
+            size = whole(given.parameters, "binary_data_size", 0)
             if size < 0 or position + size > len(binary):
                 raise InvalidInput(f"{what}: binary_data_size {size} reaches past the body", "size")
             array = from_bytes(given.datatype, given.shape, binary[position : position + size], what)
@@ -203,17 +196,3 @@ def _free_dimension(datatype: str, others: list[int], body: bytes, what: str) ->
 def _refuse_shared_memory(parameters: Mapping[str, Parameter]) -> None:
     if "shared_memory_region" in parameters:
         raise Unimplemented("the shared memory extensions are not supported")
-
-
-def _whole(parameters: Mapping[str, Parameter], name: str, default: int) -> int:
-    value = parameters.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidInput(f"parameter '{name}' is no whole number", "value")
-    return value
-
-
-def _flag(parameters: Mapping[str, Parameter], name: str, *, default: bool) -> bool:
-    value = parameters.get(name, default)
-    if not isinstance(value, bool):
-        raise InvalidInput(f"parameter '{name}' is neither true nor false", "value")
-    return value

@@ -1,0 +1,40 @@
+"""Parameters of a request that both wires carry, read strictly: a wrong type is refused, never guessed.
+
+Sources: Triton's extension_schedule_policy.md (priority, timeout), extension_binary_data.md.
+"""
+
+from collections.abc import Mapping
+
+from modelyard.errors import InvalidInput
+from modelyard.tensors import Parameter
+
+
+def timeout_of(parameters: Mapping[str, Parameter]) -> float | None:
+    """Seconds of the request parameter `timeout`, which is in microseconds; 0 is none."""
+    return _not_negative(parameters, "timeout") / 1e6 or None
+
+
+def priority_of(parameters: Mapping[str, Parameter]) -> int:
+    """The request parameter `priority`: 1 is the highest, 0 the default."""
+    return _not_negative(parameters, "priority")
+
+
+def whole(parameters: Mapping[str, Parameter], name: str, default: int) -> int:
+    value = parameters.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidInput(f"parameter '{name}' is no whole number", "value")
+    return value
+
+
+def flag(parameters: Mapping[str, Parameter], name: str, *, default: bool) -> bool:
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise InvalidInput(f"parameter '{name}' is neither true nor false", "value")
+    return value
+
+
+def _not_negative(parameters: Mapping[str, Parameter], name: str) -> int:
+    value = whole(parameters, name, 0)
+    if value < 0:
+        raise InvalidInput(f"parameter '{name}' is negative", "value")
+    return value
