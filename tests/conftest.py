@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import hypothesis  # noqa: F401  (now: its first import after greenlets ran trips over a bug of CPython 3.11's parser)
 import pytest
 
 

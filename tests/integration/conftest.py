@@ -17,7 +17,7 @@ from tests.integration.datatype_values import MODELS
 from tests.integration.harness import Server, import_model, serve
 from tests.integration.onnx_models import gather_table, identity, many_datatypes, slow_by_input, two_inputs
 
-API_KEYS = {"alice": "key-of-alice-1", "bob": "key-of-bob-22", "carol": "key-of-carol-333"}
+API_KEYS = {name: f"key-of-{name}-123" for name in ("alice", "bob", "carol", "dave", "erin")}
 STRICT_BODY_BYTES = 300_000
 RECEIVE_SECONDS = 2
 QUOTA = 20

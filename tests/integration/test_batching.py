@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from tests.integration.calls import (
     until_true,
 )
 from tests.integration.harness import Server, import_model, serve
-from tests.integration.onnx_models import slow_by_input
+from tests.integration.onnx_models import slow, slow_by_input
 
 NAME = "waiting"
 
@@ -41,6 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     def edit(spec: dict[str, Any]) -> None:
         spec["batching"]["max_batch_size"] = 32
         spec["cache"] = {"enabled": False}
+        spec["limits"] = {"queue_seconds": 60.0}  # no test of admission
 
     folder = tmp_path_factory.mktemp("repository")
     import_model(folder, NAME, slow_by_input(), edit=edit)
@@ -154,6 +156,22 @@ def test_work_of_a_client_that_left_is_not_run(server: Server, protocol: str) ->
     assert batches_since(server, before) == {1: 2}
     until(lambda: server.metric("modelyard_in_flight_requests", model=NAME) == 0, "nothing is in flight")
     assert waiting_rows(server) == 0
+
+
+def test_a_burst_that_fits_in_one_batch_is_not_shed(tmp_path: Path) -> None:
+    """The model costs 100 ms a run, however many rows. What single rows cost says nothing about 30 in one batch."""
+
+    def edit(spec: dict[str, Any]) -> None:
+        spec["batching"]["max_batch_size"] = 32
+        spec["cache"] = {"enabled": False}
+        spec["limits"] = {"queue_seconds": 1.0}
+
+    import_model(tmp_path, "flat", slow(100), edit=edit)
+    with serve(tmp_path, "flat", {"MODELYARD_EXECUTORS": "1"}) as running:
+        for number in range(12):
+            ask(running, {"x": row(number)})
+        answers = ask_all(running, [{"x": row(number)} for number in range(30)], "grpc")
+    assert [float(answer.only[0, 0]) for answer in answers] == list(range(30))
 
 
 def index_row(number: int) -> dict[str, Any]:

@@ -151,9 +151,14 @@ def test_out_of_memory_drops_writes(server: Server, client: redis.Redis) -> None
     client.config_set("maxmemory-policy", "noeviction")
     client.config_set("maxmemory", "1mb")
     with pytest.raises(redis.exceptions.OutOfMemoryError):
-        for index in range(100):
-            client.set(f"ballast-{index}", b"x" * 65536)
+        fill_up(client)
     while_writes_fail(server, lambda: client.config_set("maxmemory", "0"))
+
+
+def fill_up(client: redis.Redis) -> None:
+    """Write until Redis takes no more."""
+    for index in range(100):
+        client.set(f"ballast-{index}", b"x" * 65536)
 
 
 def test_a_read_only_replica_drops_writes(server: Server, client: redis.Redis) -> None:

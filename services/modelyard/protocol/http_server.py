@@ -23,6 +23,8 @@ log = logging.getLogger("modelyard.http")
 MAX_HEADER_BYTES = 64 * 1024
 LINGER_SECONDS = 5.0
 """How long the rest of a refused body is read and thrown away, so that the client gets to read the answer."""
+LAST_REQUEST_SECONDS = 0.25
+"""How long an idle connection is kept when the server stops, for a request that is on its way."""
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
 
@@ -111,6 +113,21 @@ class HttpProtocol(HttpToolsProtocol):
         """uvicorn calls this for bytes that are no HTTP."""
         self._refuse(InvalidInput("this is no valid HTTP/1.1 request"))
 
+    def shutdown(self) -> None:
+        """The server stops: an idle connection may just be bringing a request, so it gets a moment to do so."""
+        if self._idle():
+            self.loop.call_later(LAST_REQUEST_SECONDS, self._close_if_idle)
+        else:
+            super().shutdown()
+
+    def _close_if_idle(self) -> None:
+        if self._idle():
+            self.transport.close()
+
+    def _idle(self) -> bool:
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return (cycle is None or cycle.response_complete) and not self._header_bytes
+
     # --- what is answered -------------------------------------------------------------------------------------------
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -140,6 +157,8 @@ class HttpProtocol(HttpToolsProtocol):
             await cycle.message_event.wait()
             if cycle.disconnected or cycle.response_complete:
                 return
+        if self.flow.write_paused:
+            await self.flow.drain()  # a client that does not read its answers gets no more of them computed
         request = self._request(cycle)
         request.body = bytes(cycle.body)
         response = await self._served.rest.handle(request)
