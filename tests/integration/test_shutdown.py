@@ -51,7 +51,14 @@ def no_loss(loads: Sequence[Load]) -> None:
     assert [lost for one in loads for lost in one.lost[:3]] == []
 
 
-def test_sigterm_under_load(server: Server) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sigterm_under_load(repository: Path, workers: int) -> None:
+    with serve(repository, NAME, {"MODELYARD_DRAIN_SECONDS": str(DRAIN_SECONDS)}, workers) as server:
+        stopped_under_load(server)
+
+
+def stopped_under_load(server: Server) -> None:
+    """SIGTERM to a server under load: not ready first, still serving, nothing lost, exit code 0."""
     with load(server, milliseconds=10, each=2) as loads:
         until(lambda: all_answered(loads, 5), "the load runs")
         began = time.monotonic()
@@ -75,7 +82,7 @@ def test_sigterm_under_load(server: Server) -> None:
 
 
 def test_what_is_in_flight_when_the_drain_ends_is_answered(repository: Path) -> None:
-    drain = 1.0
+    drain = 0.5
     environment = {"MODELYARD_DRAIN_SECONDS": str(drain), "MODELYARD_EXECUTORS": "3"}
     with serve(repository, NAME, environment) as server:
         answered_after_the_drain(server, drain)
@@ -86,7 +93,7 @@ def answered_after_the_drain(server: Server, drain: float) -> None:
     senders: list[Sender] = [HttpSender(server, keep=True), HttpSender(server, keep=False), GrpcSender(server)]
     for sender in senders:
         assert sender(1.0) == 1.0
-    long = 1000 * (drain + 1.0)
+    long = 1000 * (drain + 2.0)
     with ThreadPoolExecutor(len(senders)) as threads:
         calls = [threads.submit(sender, long) for sender in senders]
         until(lambda: server.metric("modelyard_in_flight_requests", model=NAME) == 3, "all are in flight")

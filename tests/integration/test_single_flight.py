@@ -70,7 +70,7 @@ def in_flight(server: Server, count: int) -> bool:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_herd_on_a_cold_key_runs_the_model_once(server: Server, protocol: str) -> None:
     counts = Counts(server)
-    x = cold(2000)
+    x = cold(1500)
     answers = ask_all(server, [{"x": x}] * HERD, protocol)
     assert len(answers) == HERD
     for answer in answers:

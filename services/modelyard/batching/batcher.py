@@ -14,12 +14,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from modelyard.batching.batch import bucket, merge, pad, split
+from modelyard.batching.cost import CostModel
 from modelyard.tensors import Array
 
 log = logging.getLogger("modelyard.batching")
 
 Result = Sequence[Array] | Exception
 
+HANGING = 3
+"""A run that takes this many times the expected seconds may never end."""
 SURPRISE = 20
 """A run in the event loop that costs this many times the limit (in CPU time) was the last one there."""
 
@@ -60,13 +63,13 @@ class Batcher:
         executors: int,
         max_batch_size: int,
         max_queue_delay: float = 0.0,
+        cost: CostModel,
         buckets: Sequence[int] = (),
         inline_seconds: float = 0.0,
-        batch_seconds: float = 1.0,
         observe: Callable[[Execution], None] = lambda _: None,
         observe_queue: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """`max_batch_size` 0: no batch dimension, every item runs alone. `batch_seconds`: measured cost of a run."""
+        """`max_batch_size` 0: no batch dimension, every item runs alone."""
         self._infer = infer
         self._pool = pool
         self._executors = executors
@@ -78,27 +81,32 @@ class Batcher:
         self._observe_queue = observe_queue
         self._queues: dict[tuple[bool, Hashable], deque[Item]] = {}
         self._running = 0
-        self._started: dict[int, float] = {}
-        """Start of each run that is in a thread, by the id of its batch."""
+        self._runs: dict[int, tuple[float, int]] = {}
+        """(start, rows) of each run that is in a thread, by the id of its batch."""
         self._scheduled = False
         self._inline = True
-        self.row_seconds = batch_seconds
-        """Measured cost of a row, smoothed over the last batches."""
+        self._cost = cost
         self.queued_rows = 0
         self.queued_bytes = 0
-        self.running_rows = 0
 
     @property
     def estimated_wait(self) -> float:
         """Seconds until a row that came now would start: what is queued and running, shared by the executors.
 
-        While every executor is busy it is at least the age of the longest run: a run that hangs, or costs far more than
-        any before, must not let everybody in.
+        A run that takes far longer than any before may hang: then the wait is at least as long as it has taken already,
+        so that it does not let everybody in.
         """
-        estimate = (self.queued_rows + self.running_rows) * self.row_seconds / self._executors
-        if self._running < self._executors or not self._started:
-            return estimate
-        return max(estimate, time.perf_counter() - min(self._started.values()))
+        now = time.perf_counter()
+        runs = -(-self.queued_rows // max(1, self._max_rows))
+        seconds = runs * self._cost.expected(min(self.queued_rows, max(1, self._max_rows)))
+        overdue = 0.0
+        for started, rows in self._runs.values():
+            age, expected = now - started, self._cost.expected(rows)
+            seconds += max(0.0, expected - age)
+            if age > HANGING * expected:
+                overdue = max(overdue, age)
+        busy = self._running >= self._executors
+        return max(seconds / self._executors, overdue if busy else 0.0)
 
     def submit(self, item: Item) -> None:
         """Queue an item; it runs at the end of this turn of the event loop at the earliest."""
@@ -125,7 +133,7 @@ class Batcher:
             batch = self._take(key)
             if not batch:
                 continue
-            if self._inline and self.row_seconds * sum(item.rows for item in batch) < self._inline_seconds:
+            if self._inline and self._cost.at_most(sum(item.rows for item in batch)) < self._inline_seconds:
                 self._run_inline(batch)
                 if self._queues:
                     self._schedule()  # let the event loop turn between two runs
@@ -170,8 +178,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         rows = sum(item.rows for item in batch)
         self._running += 1
-        self._started[id(batch)] = time.perf_counter()
-        self.running_rows += rows
+        self._runs[id(batch)] = (time.perf_counter(), rows)
 
         def run() -> None:
             outcome = self._execute(batch, time.perf_counter())
@@ -179,8 +186,7 @@ class Batcher:
 
         def finish(outcome: tuple[list[Result], Execution]) -> None:
             self._running -= 1
-            del self._started[id(batch)]
-            self.running_rows -= rows
+            del self._runs[id(batch)]
             self._finish(batch, *outcome)
             if self._queues:
                 self._schedule()
@@ -220,7 +226,7 @@ class Batcher:
 
     def _finish(self, batch: list[Item], results: list[Result], execution: Execution) -> None:
         if not execution.failed:
-            self.row_seconds += 0.2 * (execution.seconds / max(1, execution.rows) - self.row_seconds)
+            self._cost.observe(execution.rows, execution.seconds)
         self._observe(execution)
         for item, result in zip(batch, results, strict=True):
             try:

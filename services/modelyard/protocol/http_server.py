@@ -180,6 +180,11 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
         self.on_response_complete()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.pipeline and not self.transport.is_closing():
+            self.flow.pause_reading()  # answer what is here before reading more: a pipeline must not grow without bound
+
     def _refuse(self, error: ModelyardError) -> None:
         """Answer in the middle of a request that will not be read to its end, then close."""
         self._refused = True
