@@ -101,7 +101,7 @@ Try:
   curl -s {server.url}/v2/models/digits
   curl -s {server.url}/v2/models/digits/infer -d '{{"inputs":[{{"name":"image","datatype":"FP32",\
 "shape":[1,1,8,8],"data":{flat}}}]}}'
-  curl -s {server.url}/classify -H 'content-type: application/json' -d '{{"image":{{"pixels":{rows}}}}}'
+  curl -s {server.url}/classify -H 'content-type: application/json' -d '{{"image":{rows}}}'
 """)
 
 

@@ -135,9 +135,6 @@ def read_manifest(folder: Path) -> Manifest:
     if folder.is_symlink():
         raise ConfigurationError(f"{folder} is a link, no version folder")
     manifest = _parse(folder)
-    unlisted = sorted({path.name for path in folder.iterdir()} - {*manifest.files, MANIFEST})
-    if unlisted:
-        raise ConfigurationError(f"{folder} holds '{unlisted[0]}', which its manifest does not list")
     for name, entry in manifest.files.items():
         path = folder / name
         _check_regular_file(path, name)
@@ -145,6 +142,9 @@ def read_manifest(folder: Path) -> Manifest:
             raise ConfigurationError(f"{path} has {path.stat().st_size} bytes, its manifest says {entry.bytes}")
         if _sha256(path) != entry.sha256:
             raise ConfigurationError(f"{path} differs from its manifest (sha256)")
+    unlisted = sorted({path.name for path in folder.iterdir()} - {*manifest.files, MANIFEST})
+    if unlisted:
+        raise ConfigurationError(f"{folder} holds '{unlisted[0]}', which its manifest does not list")
     return manifest
 
 

@@ -7,6 +7,7 @@ Both must stand in the environment before anything imports BentoML or prometheus
 """
 
 import contextlib
+import ctypes
 import importlib
 import logging
 import os
@@ -38,13 +39,11 @@ _BACKLOG = 2048
 def serve(settings: Settings) -> None:
     """Serve `settings.model` until SIGTERM or SIGINT. Raises ConfigurationError, or OSError for a taken port."""
     read_spec(settings.repository / settings.model)  # a wrong name or model.yaml is said before anything starts
-    _free_port(settings)
-    listener = socket.create_server(
-        (settings.host, settings.http_port),
-        family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET,
-        backlog=_BACKLOG,
-    )
-    grpc_port = settings.grpc_port or _any_port(settings.host)
+    listener = _listen("HTTP", settings.host, settings.http_port)
+    with _listen(
+        "gRPC", settings.host, settings.grpc_port
+    ) as probe:  # the gRPC library would say it late and at length
+        grpc_port = probe.getsockname()[1]
     settings = settings.model_copy(update={"http_port": listener.getsockname()[1], "grpc_port": grpc_port})
     with _private_folders(), listener:
         _export(settings)
@@ -71,6 +70,7 @@ def create_app() -> "ServedApp":
 
 def create_worker_app() -> "ServedApp":
     """As `create_app`, in a worker: exits as the supervisor expects of a start that cannot succeed."""
+    _end_with_supervisor()
     configure_logging(Settings.from_environment().log_level)
     try:
         return create_app()
@@ -167,13 +167,15 @@ def _private_folders() -> Iterator[None]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _free_port(settings: Settings) -> None:
-    """Say that the gRPC port is taken now and in one line; the gRPC library would say it late and at length."""
-    if settings.grpc_port:
-        _any_port(settings.host, settings.grpc_port)
+def _listen(what: str, host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise OSError(f"{what} cannot listen on {host}:{port}: {error.strerror or error}") from None
 
 
-def _any_port(host: str, port: int = 0) -> int:
-    with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        bound: int = probe.getsockname()[1]
-        return bound
+def _end_with_supervisor() -> None:
+    """A worker whose supervisor was killed must not stay behind and hold the ports."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

@@ -8,6 +8,7 @@ import socket
 import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -206,3 +207,23 @@ def test_a_client_that_reads_nothing(strict: Server) -> None:
             pass
         assert_well(strict)
     assert strict.memory_bytes() - before < 40_000_000
+
+
+def test_a_client_that_reads_late_loses_nothing(strict: Server) -> None:
+    """What was held back while it did not read comes in order once it reads."""
+    count = 2_000
+    with wire.connect(strict) as connection, connection.makefile("rb") as stream, ThreadPoolExecutor(1) as pool:
+
+        def send() -> None:
+            for number in range(count):
+                text = json.dumps(document() | {"id": f"{number}-" + "x" * 5_000}).encode()
+                connection.sendall(wire.head("POST", INFER, {"Content-Length": str(len(text))}) + text)
+
+        sent = pool.submit(send)
+        time.sleep(RECEIVE_SECONDS / 2)
+        for number in range(count):
+            reply = wire.read_reply(stream)
+            assert reply is not None, f"closed after {number} answers"
+            assert reply.status == 200, reply.body
+            assert reply.json()["id"].startswith(f"{number}-")
+        sent.result()

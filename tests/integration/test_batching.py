@@ -159,14 +159,14 @@ def test_work_of_a_client_that_left_is_not_run(server: Server, protocol: str) ->
 
 
 def test_a_burst_that_fits_in_one_batch_is_not_shed(tmp_path: Path) -> None:
-    """The model costs 100 ms a run, however many rows. What single rows cost says nothing about 30 in one batch."""
+    """The model costs 50 ms a run, however many rows. What single rows cost says nothing about 30 in one batch."""
 
     def edit(spec: dict[str, Any]) -> None:
         spec["batching"]["max_batch_size"] = 32
         spec["cache"] = {"enabled": False}
-        spec["limits"] = {"queue_seconds": 1.0}
+        spec["limits"] = {"queue_seconds": 0.5}
 
-    import_model(tmp_path, "flat", slow(100), edit=edit)
+    import_model(tmp_path, "flat", slow(50), edit=edit)
     with serve(tmp_path, "flat", {"MODELYARD_EXECUTORS": "1"}) as running:
         for number in range(12):
             ask(running, {"x": row(number)})

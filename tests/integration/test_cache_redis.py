@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -15,13 +16,14 @@ import redis
 from onnx import helper
 
 from tests.integration import scale_model
-from tests.integration.calls import Answer, Array, ask, row, until
+from tests.integration.calls import Answer, Array, ask, connect, row, until
 from tests.integration.harness import RedisServer, Server, import_model, redis_server, serve
 from tests.integration.onnx_models import build, identity, value
 from tests.integration.scale_model import (
     WEIGHT,
     all_keys,
     ask_scale,
+    check,
     count_keys,
     fill,
     import_scale,
@@ -171,3 +173,25 @@ def test_equal_bytes_of_another_datatype_do_not_collide(
                 assert answer.dtype == x.dtype
                 np.testing.assert_array_equal(answer, x)
         until(lambda: count_keys(store) == 2, "an entry of each")
+
+
+def test_a_burst_of_cold_rows_does_not_take_redis_down(first: Server, store: redis.Redis) -> None:
+    """Many different questions at once, all unknown: a healthy Redis stays in use."""
+    x = rows(20_000, 600)
+
+    async def body() -> None:
+        async with connect(first, "http", 300) as over_http, connect(first, "grpc") as over_grpc:
+            clients = [over_http, over_grpc] * (len(x) // 2)
+            calls = [client.infer({"x": x[index : index + 1]}) for index, client in enumerate(clients)]
+            for index, answer in enumerate(await asyncio.gather(*calls)):
+                check(answer, x[index : index + 1])
+
+    def failures() -> float:
+        return sum(first.metric("modelyard_cache_errors_total", tier="redis", reason=r) for r in reasons)
+
+    reasons = ("connection", "timeout", "response")
+    before = failures()
+    asyncio.run(body())
+    until(lambda: count_keys(store) > 0, "entries in Redis")
+    assert failures() == before
+    assert first.metric("modelyard_cache_up") == 1

@@ -50,11 +50,13 @@ class Waiter:
 
 
 class Flight:
-    __slots__ = ("key", "leader", "waiting")
+    __slots__ = ("final", "key", "leader", "waiting")
 
-    def __init__(self, key: Key, leader: Waiter, slot: int) -> None:
+    def __init__(self, key: Key, leader: Waiter, slot: int, *, final: bool = False) -> None:
+        """`final`: an error of this flight is everybody's; it is their second."""
         self.key = key
         self.leader = leader
+        self.final = final
         self.waiting: list[tuple[Waiter, int]] = []
         self.join(leader, slot)
 
@@ -72,8 +74,11 @@ class Flight:
 
     def fail(self, error: Exception) -> list[tuple[Waiter, int]]:
         """The leader gets the error. The others are returned: what failed the leader must not fail them."""
-        followers = [(waiter, slot) for waiter, slot in self.waiting if waiter is not self.leader]
-        if len(followers) < len(self.waiting):
-            self.leader.fail(error)
+        followers = []
+        for waiter, slot in self.waiting:
+            if waiter is self.leader or self.final:
+                waiter.fail(error)
+            else:
+                followers.append((waiter, slot))
         self.waiting = []
         return followers

@@ -1,11 +1,12 @@
 """The second tier: Redis, shared by all replicas, and never in the way.
 
-    get: look-ups of one loop tick become one MGET, bounded by one timeout
-    set: written behind by one pipeline per batch, bounded in number
-    down: the first failure of a read bypasses the tier; a background probe brings it back (breaker)
+    get     look-ups of one loop tick, and those that come while an MGET is under way, become one MGET
+    set     written behind: what waits goes out as one pipeline; bounded, the rest is dropped
+    down    the first failure bypasses the tier; a background probe brings it back (breaker)
 
-Nothing here raises into a request. A timeout closes the connection (redis-py does so on cancellation), so that a late
-reply cannot be taken for another request's; entries repeat their key all the same.
+Reads and writes have a connection each, opened by the probe: no request waits for a connection. Nothing here raises
+into a request, and none waits longer than the timeout. A late reply closes its connection (redis-py does so on
+cancellation), so that it cannot be taken for another request's; entries repeat their key all the same.
 """
 
 import asyncio
@@ -13,18 +14,20 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from modelyard import metrics
 from modelyard.cache.store import MISS, Key, Missing
+from modelyard.errors import ConfigurationError
 
 log = logging.getLogger("modelyard.cache")
 
@@ -32,27 +35,42 @@ PROBE_SECONDS = (0.1, 0.25, 0.5, 1.0)
 """Waits between probes of a tier that is down; the last one repeats."""
 FIRST_PROBE_SECONDS = 0.5
 """How long a start waits for Redis; the service becomes ready without it."""
-MAX_PENDING_WRITES = 256
+PROBE_TIMEOUT_SECONDS = 1.0
+WRITE_TIMEOUT_SECONDS = 0.5
+MAX_READ_KEYS = 1024
+MAX_WRITE_ROWS = 256
+MAX_PENDING_ROWS = 8192
+MAX_PENDING_BYTES = 64 * 2**20
 TTL_JITTER = 0.1
 """Entries live up to this share longer, so that a burst of fills does not expire as a burst of misses."""
+
+_FAULTS = (RedisError, OSError, TimeoutError)
+_Found = asyncio.Future[list[bytes | Missing]]
 
 
 class RedisStore:
     def __init__(self, url: str, prefix: str, timeout: float) -> None:
-        """`url` may hold a password: it is never logged."""
+        """`url` may hold a password: it is never quoted. Raises ConfigurationError when it is no Redis URL."""
         self._prefix = prefix.encode()
         self._timeout = timeout
-        self._client: Redis = Redis.from_url(
-            url,
-            socket_timeout=max(timeout * 4, 0.25),
-            socket_connect_timeout=1.0,
-            retry=Retry(NoBackoff(), 0),
-            max_connections=64,
-        )
+        try:
+            self._reader, self._writer = (
+                Redis.from_url(
+                    url, socket_connect_timeout=PROBE_TIMEOUT_SECONDS, retry=Retry(NoBackoff(), 0), max_connections=2
+                )
+                for _ in range(2)
+            )
+        except ValueError:
+            raise ConfigurationError("MODELYARD_REDIS_URL is no redis://, rediss:// or unix:// URL") from None
         self._up = False
-        self._waiting: list[tuple[Sequence[Key], asyncio.Future[list[bytes | Missing]]]] = []
+        self._waiting: deque[tuple[Sequence[Key], _Found]] = deque()
+        self._reading = False
+        self._pending: dict[Key, tuple[bytes, float] | None] = {}
+        """Entries to write with their ttl; None deletes."""
+        self._pending_bytes = 0
+        self._writing = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._prober: asyncio.Task[None] | None = None
+        self._probing = False
         metrics.cache_up.set(0)
 
     @property
@@ -65,39 +83,112 @@ class RedisStore:
             async with asyncio.timeout(FIRST_PROBE_SECONDS):
                 await self.ping()
         if not self._up:
-            log.warning("redis cannot be reached; serving with the memory tier alone")
+            log.warning("redis does not answer; serving with the memory tier alone")
             self._probe()
 
-    def get(self, keys: Sequence[Key]) -> asyncio.Future[list[bytes | Missing]]:
-        if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._flush)
-        future: asyncio.Future[list[bytes | Missing]] = asyncio.get_running_loop().create_future()
+    # --- reads ------------------------------------------------------------------------------------------------------
+
+    def get(self, keys: Sequence[Key]) -> _Found:
+        loop = asyncio.get_running_loop()
+        future: _Found = loop.create_future()
+        timer = loop.call_later(self._timeout, _give_up, keys, future)
+        future.add_done_callback(lambda _: timer.cancel())
         self._waiting.append((keys, future))
+        if not self._reading:
+            self._reading = True
+            loop.call_soon(self._read_next)
         return future
 
-    def set(self, entries: Mapping[Key, bytes], ttl: float) -> None:
-        async def write() -> None:
-            async with self._client.pipeline(transaction=False) as pipeline:
-                for key, entry in entries.items():
-                    pipeline.set(self._prefix + key.hex().encode(), entry, px=_with_jitter(ttl))
-                await pipeline.execute()
+    def _read_next(self) -> None:
+        batch: list[tuple[Sequence[Key], _Found]] = []
+        count = 0
+        while self._waiting and count < MAX_READ_KEYS:
+            keys, future = self._waiting.popleft()
+            if not future.done():
+                batch.append((keys, future))
+                count += len(keys)
+        if batch:
+            self._run(self._read(batch))
+        else:
+            self._reading = False
 
-        self._write_behind("set", write, len(entries))
+    async def _read(self, batch: list[tuple[Sequence[Key], _Found]]) -> None:
+        names = [self._name(key) for keys, _ in batch for key in keys]
+        found: Sequence[Any] = [None] * len(names)
+        try:
+            if self._up:
+                with contextlib.suppress(*_FAULTS):
+                    async with self._operation("get"), asyncio.timeout(self._timeout):
+                        found = await self._reader.mget(names)
+        finally:
+            position = 0
+            for keys, future in batch:
+                part = found[position : position + len(keys)]
+                position += len(keys)
+                if not future.done():
+                    future.set_result([MISS if entry is None else entry for entry in part])
+            self._read_next()
+
+    # --- writes -----------------------------------------------------------------------------------------------------
+
+    def set(self, entries: Mapping[Key, bytes], ttl: float) -> None:
+        for key, entry in entries.items():
+            self._write_behind("set", key, (entry, ttl))
 
     def delete(self, keys: Sequence[Key]) -> None:
-        async def forget() -> None:
-            await self._client.delete(*(self._prefix + key.hex().encode() for key in keys))
+        for key in keys:
+            self._write_behind("set", key, None)
 
-        self._write_behind("set", forget, len(keys))
+    def _write_behind(self, op: str, key: Key, write: tuple[bytes, float] | None) -> None:
+        size = len(write[0]) if write else 0
+        full = len(self._pending) >= MAX_PENDING_ROWS or self._pending_bytes + size > MAX_PENDING_BYTES
+        if not self._up or full:
+            metrics.cache_errors.labels("redis", op, "dropped").inc()
+            return
+        self._pending[key] = write
+        self._pending_bytes += size
+        if not self._writing:
+            self._writing = True
+            asyncio.get_running_loop().call_soon(self._write_next)
+
+    def _write_next(self) -> None:
+        keys = list(self._pending)[:MAX_WRITE_ROWS]
+        batch = {key: self._pending.pop(key) for key in keys}
+        self._pending_bytes = max(0, self._pending_bytes - sum(len(write[0]) for write in batch.values() if write))
+        if not self._pending:
+            self._pending_bytes = 0
+        if batch:
+            self._run(self._write(batch))
+        else:
+            self._writing = False
+
+    async def _write(self, batch: dict[Key, tuple[bytes, float] | None]) -> None:
+        try:
+            if self._up:
+                with contextlib.suppress(*_FAULTS):
+                    async with self._operation("set"), asyncio.timeout(WRITE_TIMEOUT_SECONDS):
+                        await self._send(batch)
+        finally:
+            self._write_next()
+
+    async def _send(self, batch: dict[Key, tuple[bytes, float] | None]) -> None:
+        async with self._writer.pipeline(transaction=False) as pipeline:
+            for key, write in batch.items():
+                if write is None:
+                    pipeline.delete(self._name(key))
+                else:
+                    pipeline.set(self._name(key), write[0], px=_with_jitter(write[1]))
+            await pipeline.execute()
+
+    # --- breaker ----------------------------------------------------------------------------------------------------
 
     async def ping(self) -> bool:
-        """Ask Redis; brings the tier up when it answers."""
+        """Ask Redis on both connections; brings the tier up when it answers."""
         try:
             async with self._operation("ping"):
-                answer: Awaitable[bool] | bool = self._client.ping()
-                if not isinstance(answer, bool):
-                    await answer
-        except (RedisError, OSError, TimeoutError):
+                for client in (self._reader, self._writer):
+                    await client.execute_command("PING")  # type: ignore[no-untyped-call]
+        except _FAULTS:
             return False
         if not self._up:
             self._up = True
@@ -106,49 +197,14 @@ class RedisStore:
         return True
 
     async def close(self) -> None:
+        if self._tasks and self._up:
+            await asyncio.wait(self._tasks, timeout=WRITE_TIMEOUT_SECONDS)
         self._set_down()
-        tasks = [*self._tasks, *([self._prober] if self._prober else [])]
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=0.5)
-        for task in tasks:
+        for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._client.aclose()
-
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        self._run(self._look_up(waiting))
-
-    async def _look_up(self, waiting: list[tuple[Sequence[Key], asyncio.Future[list[bytes | Missing]]]]) -> None:
-        names = [self._prefix + key.hex().encode() for keys, _ in waiting for key in keys]
-        found: Sequence[Any] = [None] * len(names)
-        if self._up:
-            with contextlib.suppress(RedisError, OSError, TimeoutError):
-                async with self._operation("get"), asyncio.timeout(self._timeout):
-                    found = await self._client.mget(names)
-        position = 0
-        for keys, future in waiting:
-            part = found[position : position + len(keys)]
-            position += len(keys)
-            if not future.done():
-                future.set_result([MISS if entry is None else entry for entry in part])
-
-    def _write_behind(self, op: str, work: Callable[[], Awaitable[None]], rows: int) -> None:
-        if not self._up or len(self._tasks) >= MAX_PENDING_WRITES:
-            metrics.cache_errors.labels("redis", op, "dropped").inc(rows)
-            return
-
-        async def run() -> None:
-            with contextlib.suppress(RedisError, OSError, TimeoutError):
-                async with self._operation(op), asyncio.timeout(max(self._timeout * 4, 0.25)):
-                    await work()
-
-        self._run(run())
-
-    def _run(self, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._reader.aclose()
+        await self._writer.aclose()
 
     @contextlib.asynccontextmanager
     async def _operation(self, op: str) -> AsyncIterator[None]:
@@ -156,18 +212,18 @@ class RedisStore:
         started = time.perf_counter()
         try:
             yield
-        except (RedisError, OSError, TimeoutError) as error:
+        except _FAULTS as error:
             reason = _reason(error)
             metrics.cache_errors.labels("redis", op, reason).inc()
-            if reason != "response" or op != "set":  # OOM and READONLY refuse writes, reads still answer
-                self._fail(reason)
+            if op != "set" or reason != "response":  # OOM and READONLY refuse writes, reads still answer
+                self._fail(error, reason)
             raise
         finally:
             metrics.cache_operation_duration.labels("redis", op).observe(time.perf_counter() - started)
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, error: Exception, reason: str) -> None:
         if self._up:
-            log.warning("redis failed (%s); bypassed until it answers again", reason)
+            log.warning("redis failed (%s, %s); bypassed until it answers again", reason, type(error).__name__)
             self._set_down()
             self._probe()
 
@@ -176,18 +232,34 @@ class RedisStore:
         metrics.cache_up.set(0)
 
     def _probe(self) -> None:
-        if self._prober is None or self._prober.done():
-            self._prober = asyncio.get_running_loop().create_task(self._probe_until_up())
+        if not self._probing:
+            self._probing = True
+            self._run(self._probe_until_up())
 
     async def _probe_until_up(self) -> None:
         attempt = 0
-        while True:
-            await asyncio.sleep(PROBE_SECONDS[min(attempt, len(PROBE_SECONDS) - 1)])
-            attempt += 1
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
-                    if await self.ping():
-                        return
+        try:
+            while not self._up:
+                await asyncio.sleep(PROBE_SECONDS[min(attempt, len(PROBE_SECONDS) - 1)])
+                attempt += 1
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+                        await self.ping()
+        finally:
+            self._probing = False
+
+    def _run(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _name(self, key: Key) -> bytes:
+        return self._prefix + key.hex().encode()
+
+
+def _give_up(keys: Sequence[Key], future: _Found) -> None:
+    if not future.done():
+        future.set_result([MISS] * len(keys))
 
 
 def _with_jitter(ttl: float) -> int:
@@ -198,4 +270,5 @@ def _with_jitter(ttl: float) -> int:
 def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError | RedisTimeoutError):
         return "timeout"
-    return "connection" if isinstance(error, RedisConnectionError | OSError) else "response"
+    refused = isinstance(error, AuthenticationError)  # redis-py files it under connection errors
+    return "connection" if isinstance(error, RedisConnectionError | OSError) and not refused else "response"

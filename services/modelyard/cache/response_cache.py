@@ -178,11 +178,16 @@ class ResponseCache:
         flight.land(row, result)
 
     def _fail(self, flights: list[Flight], error: Exception) -> None:
-        """The leader gets the error; whoever merely joined computes for itself, once."""
+        """The leader gets the error; whoever merely joined gets one more run, together, whose error is final."""
         for flight in flights:
             self._forget(flight)
-            for waiter, slot in flight.fail(error):
-                self._run([Flight(flight.key, waiter, slot)], [slot], waiter)
+            followers = flight.fail(error)
+            if followers:
+                waiter, slot = followers[0]
+                again = Flight(flight.key, waiter, slot, final=True)
+                for other, other_slot in followers[1:]:
+                    again.join(other, other_slot)
+                self._run([again], [slot], waiter)
 
     def _forget(self, flight: Flight) -> None:
         if self._flights.get(flight.key) is flight:

@@ -1,0 +1,119 @@
+"""A Redis tier and a model under the test's thumb: nothing answers before it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from modelyard.cache.key import Signature
+from modelyard.cache.memory import MemoryStore
+from modelyard.cache.redis import RedisStore
+from modelyard.cache.response_cache import CacheIdentity, Compute, Done, ResponseCache
+from modelyard.cache.store import MISS, Key, Missing
+from modelyard.errors import ModelyardError
+from modelyard.tensors import Array, Tensor
+
+MODEL = "cached"
+
+
+@dataclass
+class Call:
+    """One call of the model."""
+
+    inputs: list[list[float]]
+    rows: int
+    done: Done
+    wanted: Callable[[], bool]
+    priority: int
+
+    def answer(self, outputs: Sequence[Array] | None = None) -> None:
+        self.done([np.array(self.inputs, np.float32) * 10] if outputs is None else outputs)
+
+
+class Model:
+    """Keeps the calls; `refusal` is raised instead of queueing."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.refusal: ModelyardError | None = None
+
+    def compute(
+        self,
+        inputs: Sequence[Tensor],
+        rows: int,
+        signature: Signature,
+        done: Done,
+        wanted: Callable[[], bool],
+        priority: int,
+    ) -> None:
+        if self.refusal:
+            raise self.refusal
+        self.calls.append(Call(inputs[0].array.tolist(), rows, done, wanted, priority))
+
+
+class FakeRedis:
+    """The tier's port: entries in a dictionary; look-ups wait in `asked` unless `entries` is to answer at once."""
+
+    def __init__(self, *, hold: bool = False) -> None:
+        self.up = True
+        self.hold = hold
+        self.entries: dict[Key, bytes] = {}
+        self.asked: list[tuple[Sequence[Key], asyncio.Future[list[bytes | Missing]]]] = []
+        self.ttl = 0.0
+
+    def get(self, keys: Sequence[Key]) -> asyncio.Future[list[bytes | Missing]]:
+        future: asyncio.Future[list[bytes | Missing]] = asyncio.get_running_loop().create_future()
+        self.asked.append((keys, future))
+        if not self.hold:
+            self.answer()
+        return future
+
+    def answer(self) -> None:
+        for keys, future in self.asked:
+            if not future.done():
+                future.set_result([self.entries.get(key, MISS) for key in keys])
+
+    def set(self, entries: Mapping[Key, bytes], ttl: float) -> None:
+        self.entries |= entries
+        self.ttl = ttl
+
+    def delete(self, keys: Sequence[Key]) -> None:
+        for key in keys:
+            self.entries.pop(key, None)
+
+
+class Bench:
+    """A ResponseCache between a Model and the tiers."""
+
+    def __init__(
+        self, *, memory: bool = True, redis: FakeRedis | None = None, batched: bool = True, datatype: str = "FP32"
+    ) -> None:
+        self.model = Model()
+        self.memory = MemoryStore(2**20) if memory else None
+        self.batched = batched
+        self.admitted: list[int] = []
+        identity = CacheIdentity(MODEL, "digest", batched, {"y": datatype}, ttl=60.0)
+        compute = cast("Compute", self.model.compute)
+        self.cache = ResponseCache(identity, self.memory, cast("RedisStore | None", redis), compute)
+
+    async def ask(self, *rows: float, priority: int = 0) -> tuple[list[float], list[str]]:
+        """The first number of each row's answer, and where each came from."""
+        outputs, results = await self.cache.infer(*self.request(*rows), self.admitted.append, priority)
+        return outputs[0].reshape(-1).tolist(), results
+
+    def request(self, *rows: float) -> tuple[list[Tensor], Signature]:
+        inputs = [Tensor("x", "FP32", np.array(rows, np.float32).reshape(-1, 1))]
+        return inputs, Signature.of(inputs, ("y",), {}, self.batched)
+
+    def start(self, *rows: float, priority: int = 0) -> asyncio.Task[tuple[list[float], list[str]]]:
+        return asyncio.get_running_loop().create_task(self.ask(*rows, priority=priority))
+
+
+async def settle(turns: int = 5) -> None:
+    """Let everything that can go on go on: some turns of the event loop, no time."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
