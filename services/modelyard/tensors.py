@@ -69,7 +69,7 @@ class Tensor:
         datatype = _NAMES.get(array.dtype.newbyteorder("="))
         if datatype is None:
             raise InvalidInput(f"'{name}': no datatype for dtype {array.dtype}", "datatype")
-        return cls(name, datatype, np.ascontiguousarray(array) if array.ndim else array)
+        return cls(name, datatype, np.asarray(array, DTYPES[datatype], order="C"))
 
 
 @dataclass(slots=True)

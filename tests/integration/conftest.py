@@ -129,7 +129,10 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A model that takes the milliseconds its input says, one row at a time; 0.5 s of queue at the most."""
+    """A model that takes the milliseconds its input says, one row at a time.
+
+    At most 0.5 s of queue, and one second for a request to arrive.
+    """
     repository = tmp_path_factory.mktemp("busy")
 
     def edit(spec: dict[str, Any]) -> None:
@@ -138,5 +141,6 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         spec["limits"] = {"queue_seconds": 0.5, "deadline_seconds": 30.0}
 
     import_model(repository, "busy", slow_by_input(), edit=edit)
-    with serve(repository, "busy", env={"MODELYARD_EXECUTORS": "1"}) as server:
+    env = {"MODELYARD_EXECUTORS": "1", "MODELYARD_RECEIVE_TIMEOUT_SECONDS": "1"}
+    with serve(repository, "busy", env=env) as server:
         yield server

@@ -164,7 +164,7 @@ def test_a_burst_that_fits_in_one_batch_is_not_shed(tmp_path: Path) -> None:
     def edit(spec: dict[str, Any]) -> None:
         spec["batching"]["max_batch_size"] = 32
         spec["cache"] = {"enabled": False}
-        spec["limits"] = {"queue_seconds": 0.5}
+        spec["limits"] = {"queue_seconds": 1.0}
 
     import_model(tmp_path, "flat", slow(50), edit=edit)
     with serve(tmp_path, "flat", {"MODELYARD_EXECUTORS": "1"}) as running:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -182,6 +183,22 @@ def test_a_slow_request_holds_back_the_pipelined_ones_behind_it(busy: Server) ->
     replies = wire.exchange(busy, stream, replies=10)
     assert [reply.json().get("id") for reply in replies[::2]] == [f"n{number}" for number in range(5)]
     assert [reply.json() for reply in replies[1::2]] == [{"live": True}] * 5
+
+
+def test_the_server_s_own_slowness_is_not_held_against_a_pipeline(busy: Server) -> None:
+    """Two seconds of work in one write: the time to receive (1 s) does not run while the server does not read."""
+    stream = b""
+    for number in range(20):
+        tensor = {"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [100]}
+        text = json.dumps({"id": f"{number}-" + "x" * 40_000, "inputs": [tensor]}).encode()
+        stream += wire.head("POST", "/v2/models/busy/infer", {"Content-Length": str(len(text))}) + text
+    with wire.connect(busy) as connection, connection.makefile("rb") as answers, ThreadPoolExecutor(1) as pool:
+        pool.submit(connection.sendall, stream)
+        for number in range(20):
+            reply = wire.read_reply(answers)
+            assert reply is not None, f"closed after {number} answers"
+            assert reply.status == 200, reply.body
+            assert reply.json()["id"].startswith(f"{number}-")
 
 
 def test_chunked_request(pair: Server) -> None:

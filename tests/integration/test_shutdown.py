@@ -83,20 +83,36 @@ def stopped_under_load(server: Server) -> None:
 
 def test_what_is_in_flight_when_the_drain_ends_is_answered(repository: Path) -> None:
     drain = 0.5
-    environment = {"MODELYARD_DRAIN_SECONDS": str(drain), "MODELYARD_EXECUTORS": "3"}
+    environment = {"MODELYARD_DRAIN_SECONDS": str(drain), "MODELYARD_EXECUTORS": "1"}
     with serve(repository, NAME, environment) as server:
         answered_after_the_drain(server, drain)
 
 
+def in_flight(server: Server) -> float:
+    """Requests that are being answered."""
+    return server.metric("modelyard_in_flight_requests", model=NAME)
+
+
+def waiting(server: Server) -> float:
+    """Rows that wait for the executor."""
+    return server.metric("modelyard_queue_rows", model=NAME)
+
+
 def answered_after_the_drain(server: Server, drain: float) -> None:
-    """Requests of all kinds of clients run into the end of the drain and are answered."""
+    """Requests of all kinds of clients run into the end of the drain and are answered.
+
+    Behind a short one on the only executor they become one batch, which costs no more than one of them.
+    """
     senders: list[Sender] = [HttpSender(server, keep=True), HttpSender(server, keep=False), GrpcSender(server)]
     for sender in senders:
         assert sender(1.0) == 1.0
     long = 1000 * (drain + 2.0)
-    with ThreadPoolExecutor(len(senders)) as threads:
+    ahead = HttpSender(server, keep=False)
+    with ThreadPoolExecutor(1 + len(senders)) as threads:
+        threads.submit(ahead, 300.0)
+        until(lambda: in_flight(server) == 1, "the short one is in flight")
         calls = [threads.submit(sender, long) for sender in senders]
-        until(lambda: server.metric("modelyard_in_flight_requests", model=NAME) == 3, "all are in flight")
+        until(lambda: in_flight(server) == 3 and waiting(server) == 0, "all others run")
         began = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         assert [call.result(EXIT_SECONDS) for call in calls] == [long] * 3

@@ -51,6 +51,7 @@ class Chain:
         self._links: dict[int, Backend] = {}
         self._lock = threading.Lock()
         self._failures = 0
+        self._probes = -1
         self._retry_at = 0.0
         self.refusals: dict[str, str] = {}
         """Why each better backend is not in use."""
@@ -75,25 +76,24 @@ class Chain:
         return minimum is None or names.index(self.active.name) <= names.index(minimum)
 
     def infer(self, inputs: Sequence[Array], outputs: Sequence[str]) -> list[Array]:
-        """Run on the active link, on a failure on the next. Raises what the active link raised when none manages."""
-        position = self._choose()
-        try:
-            results = self._links[position].infer(inputs, outputs)
-        except InvalidInput:
-            raise
-        except Exception as error:
-            following = self._open_from(position + 1)
-            if following is None:
-                raise
+        """Run on the active link, on a failure on the following ones. Raises the first error when none manages."""
+        first_error: Exception | None = None
+        failed: list[int] = []
+        position: int | None = self._choose()
+        while position is not None:
             try:
-                results = self._links[following].infer(inputs, outputs)
-            except Exception:
-                raise error from None
-            self._count_failure(position, following, error)
-            return results
-        if self._failures or position != self._active:
-            self._succeeded(position)
-        return results
+                results = self._links[position].infer(inputs, outputs)
+            except InvalidInput:
+                raise
+            except Exception as error:
+                first_error = first_error or error
+                failed.append(position)
+                log.error("%s: %s failed (%s)", self._spec.name, self._links[position].name, type(error).__name__)
+                position = self._open_from(position + 1)
+            else:
+                self._learn(position, failed)
+                return results
+        raise first_error or BackendUnavailable("no backend is open")
 
     def close(self) -> None:
         metrics.backend_active.labels(self._spec.name, self.active.name).set(0)
@@ -111,12 +111,14 @@ class Chain:
             metrics.backend_fallbacks.labels(self._spec.name, names[position], names[position + 1], "unavailable").inc()
 
     def _choose(self) -> int:
-        """The active link; now and then the first one, to see whether it works again."""
-        if self._active > 0 and 0 in self._links and self._clock() >= self._retry_at:
-            with self._lock:
-                self._retry_at = self._clock() + REPROBE_SECONDS
-            return 0
-        return self._active
+        """The active link; now and then one of the better ones, in turn, to see whether it works again."""
+        better = [position for position in sorted(self._links) if position < self._active]
+        if not better or self._clock() < self._retry_at:
+            return self._active
+        with self._lock:
+            self._retry_at = self._clock() + REPROBE_SECONDS
+            self._probes += 1
+            return better[self._probes % len(better)]
 
     def _open_from(self, start: int) -> int | None:
         """The first link at or after `start` that is open or can be opened."""
@@ -133,27 +135,25 @@ class Chain:
                     return position
         return None
 
-    def _count_failure(self, position: int, following: int, error: Exception) -> None:
-        with self._lock:
-            self._failures += 1
-            move = position == self._active and self._failures >= BREAKER
-            if move:
-                self._active, self._failures = following, 0
-                self._retry_at = self._clock() + REPROBE_SECONDS
-        log.error("%s: %s failed (%s)", self._spec.name, self._links[position].name, type(error).__name__)
-        metrics.backend_fallbacks.labels(
-            self._spec.name, self._links[position].name, self._links[following].name, "runtime"
-        ).inc()
-        if move:
-            self._show(following, position)
-
-    def _succeeded(self, position: int) -> None:
+    def _learn(self, worked: int, failed: Sequence[int]) -> None:
+        """A batch ran on `worked` after it had failed on others: what does that say of the active link?"""
+        if not failed and not self._failures and worked == self._active:
+            return
+        for position in failed:
+            metrics.backend_fallbacks.labels(
+                self._spec.name, self._links[position].name, self._links[worked].name, "runtime"
+            ).inc()
         with self._lock:
             previous = self._active
-            self._failures = 0
-            self._active = position
-        if previous != position:
-            self._show(position, previous)
+            if previous in failed:
+                self._failures += 1
+                if self._failures >= BREAKER:
+                    self._active, self._failures = worked, 0
+                    self._retry_at = self._clock() + REPROBE_SECONDS
+            elif not failed:
+                self._active, self._failures = worked, 0
+        if self._active != previous:
+            self._show(self._active, previous)
 
     def _show(self, position: int, previous: int | None) -> None:
         name = self._links[position].name

@@ -84,6 +84,7 @@ class Batcher:
         self._runs: dict[int, tuple[float, int]] = {}
         """(start, rows) of each run that is in a thread, by the id of its batch."""
         self._scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
         self._inline = True
         self._cost = cost
         self.queued_rows = 0
@@ -126,9 +127,12 @@ class Batcher:
 
     def _dispatch(self) -> None:
         self._scheduled = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         while self._running < self._executors and self._queues:
-            key = min(self._queues, key=lambda key: (key[0], self._queues[key][0].queued))
-            if self._waits_for_more(self._queues[key]):
+            key = self._next_ready()
+            if key is None:
                 return
             batch = self._take(key)
             if not batch:
@@ -140,14 +144,24 @@ class Batcher:
                 return
             self._start(batch)
 
-    def _waits_for_more(self, queue: deque[Item]) -> bool:
-        """With a queue delay set: is it worth waiting for a fuller batch? Comes back by itself."""
-        left = queue[0].queued + self._delay - time.perf_counter()
-        if not self._delay or left <= 0 or sum(item.rows for item in queue) >= self._max_rows:
-            return False
-        self._scheduled = True
-        asyncio.get_running_loop().call_later(left, self._dispatch)
-        return True
+    def _next_ready(self) -> tuple[bool, Hashable] | None:
+        """The queue to serve: urgent ones first, then the oldest. None while all may wait for fuller batches."""
+        if not self._delay:
+            return min(self._queues, key=self._rank)
+        keys = sorted(self._queues, key=self._rank)
+        left = {key: self._time_left(self._queues[key]) for key in keys}
+        ready = next((key for key in keys if left[key] <= 0), None)
+        if ready is None:
+            self._timer = asyncio.get_running_loop().call_later(min(left.values()), self._dispatch)
+        return ready
+
+    def _rank(self, key: tuple[bool, Hashable]) -> tuple[bool, float]:
+        return key[0], self._queues[key][0].queued
+
+    def _time_left(self, queue: deque[Item]) -> float:
+        """Seconds that a queue may still wait under the queue delay; none when its batch is full."""
+        full = sum(item.rows for item in queue) >= self._max_rows
+        return 0.0 if full else queue[0].queued + self._delay - time.perf_counter()
 
     def _take(self, key: tuple[bool, Hashable]) -> list[Item]:
         """The next batch of one queue, without what nobody wants."""

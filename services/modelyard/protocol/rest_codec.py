@@ -31,7 +31,8 @@ from modelyard.tensors import (
 MAX_DEPTH = 100
 SoleInput = tuple[str, str, list[int]]
 """Name, datatype and shape of one row of a model's only input; -1 where the shape is free."""
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+"""A JSON string. Possessive, and an unterminated one reaches to the end: linear for any input."""
 
 
 class _Input(msgspec.Struct):

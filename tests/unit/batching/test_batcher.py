@@ -1,0 +1,266 @@
+"""The queue before a model. A gate holds the model: what waits meanwhile is known, not guessed by time."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from modelyard.batching import batcher as module
+from modelyard.batching.batcher import Batcher, Execution, Item, Result
+from modelyard.tensors import Array
+
+
+class Bench:
+    """A batcher whose model writes down what it ran; `gate` closed makes it wait. y = 10 x; x < 0 fails the run."""
+
+    def __init__(self, executors: int = 1, max_batch_size: int = 8, **options: Any) -> None:
+        self.pool = ThreadPoolExecutor(executors)
+        self.ran: list[list[float]] = []
+        self.threads: list[int] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.started = threading.Semaphore(0)
+        self.executions: list[Execution] = []
+        self.queue: list[int] = []
+        self.batcher = Batcher(
+            self.infer,
+            self.pool,
+            executors=executors,
+            max_batch_size=max_batch_size,
+            observe=self.executions.append,
+            observe_queue=self.queue.append,
+            **options,
+        )
+
+    def infer(self, inputs: Sequence[Array], outputs: tuple[str, ...]) -> list[Array]:
+        self.ran.append(inputs[0].ravel().tolist())
+        self.threads.append(threading.get_ident())
+        self.started.release()
+        assert self.gate.wait(10)
+        if (inputs[0] < 0).any():
+            raise RuntimeError("a row is negative")
+        return [inputs[0] * 10]
+
+    def submit(
+        self,
+        *rows: float,
+        priority: int = 0,
+        signature: str = "s",
+        wanted: Callable[[], bool] = lambda: True,
+        nbytes: int = 0,
+    ) -> asyncio.Future[Result]:
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        inputs = [np.array(rows, np.float64).reshape(-1, 1)]
+        item = Item(inputs, len(rows), signature, ("y",), future.set_result, wanted, priority, nbytes)
+        self.batcher.submit(item)
+        return future
+
+    async def occupy(self) -> asyncio.Future[Result]:
+        """Close the gate and wait until an executor stands before it."""
+        self.gate.clear()
+        held = self.submit(0)
+        await asyncio.sleep(0)
+        assert await asyncio.to_thread(self.started.acquire, timeout=10)
+        return held
+
+
+@pytest.fixture(name="bench")
+async def _bench() -> AsyncIterator[Callable[..., Bench]]:
+    made: list[Bench] = []
+
+    def make(*arguments: Any, **options: Any) -> Bench:
+        made.append(Bench(*arguments, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.gate.set()
+        each.pool.shutdown()
+    await asyncio.sleep(0)
+
+
+Make = Callable[..., Bench]
+
+
+def numbers(result: Result) -> list[float]:
+    assert not isinstance(result, Exception), result
+    values: list[float] = result[0].ravel().tolist()
+    return values
+
+
+async def test_what_arrives_in_one_turn_of_the_loop_is_one_batch(bench: Make) -> None:
+    b = bench()
+    answers = await asyncio.gather(b.submit(1, 2), b.submit(3), b.submit(4, 5))
+    assert [numbers(answer) for answer in answers] == [[10, 20], [30], [40, 50]]
+    assert b.ran == [[1, 2, 3, 4, 5]]
+    (execution,) = b.executions
+    assert (execution.rows, execution.requests, execution.retried, execution.failed) == (5, 3, False, 0)
+    assert len(execution.queue_seconds) == 3
+
+
+async def test_what_waits_for_a_busy_executor_is_one_batch(bench: Make) -> None:
+    b = bench()
+    await b.occupy()
+    waiting = []
+    for number in (1, 2, 3):
+        waiting.append(b.submit(number))
+        await asyncio.sleep(0)
+    assert (b.batcher.queued_rows, b.batcher.running_rows) == (3, 1)
+    b.gate.set()
+    await asyncio.gather(*waiting)
+    assert b.ran == [[0], [1, 2, 3]]
+    assert (b.batcher.queued_rows, b.batcher.running_rows) == (0, 0)
+
+
+async def test_a_batch_holds_rows_not_requests_and_splits_no_request(bench: Make) -> None:
+    b = bench(max_batch_size=4)
+    answers = await asyncio.gather(b.submit(1, 2, 3), b.submit(4, 5), b.submit(6, 7), b.submit(8, 9, 10, 11))
+    assert b.ran == [[1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    assert numbers(answers[2]) == [60, 70]
+
+
+async def test_without_a_batch_dimension_every_item_runs_alone(bench: Make) -> None:
+    b = bench(max_batch_size=0)
+    await asyncio.gather(b.submit(1), b.submit(2))
+    assert b.ran == [[1], [2]]
+
+
+async def test_only_equal_signatures_share_a_batch(bench: Make) -> None:
+    b = bench()
+    await asyncio.gather(b.submit(1, signature="a"), b.submit(2, signature="b"), b.submit(3, signature="a"))
+    assert b.ran == [[1, 3], [2]]
+
+
+async def test_priority_one_goes_first_and_the_rest_by_arrival(bench: Make) -> None:
+    b = bench(max_batch_size=1)
+    await b.occupy()
+    waiting = [b.submit(1), b.submit(2, priority=2), b.submit(3, priority=1), b.submit(4)]
+    b.gate.set()
+    await asyncio.gather(*waiting)
+    assert b.ran == [[0], [3], [1], [2], [4]]
+
+
+async def test_what_nobody_wants_any_more_is_not_run(bench: Make) -> None:
+    b = bench()
+    await b.occupy()
+    wanted = True
+    dropped = b.submit(1, wanted=lambda: wanted, nbytes=100)
+    kept = b.submit(2, nbytes=10)
+    assert b.batcher.queued_bytes == 110
+    wanted = False
+    b.gate.set()
+    await kept
+    assert b.ran == [[0], [2]]
+    assert not dropped.done()
+    assert (b.batcher.queued_rows, b.batcher.queued_bytes, b.queue[-1]) == (0, 0, 0)
+
+
+async def test_a_failing_batch_is_run_again_one_by_one_and_fails_the_bad_one_alone(bench: Make) -> None:
+    b = bench()
+    one, bad, two = await asyncio.gather(b.submit(1), b.submit(-1), b.submit(2, 3))
+    assert (numbers(one), numbers(two)) == ([10], [20, 30])
+    assert isinstance(bad, RuntimeError)
+    assert b.ran == [[1, -1, 2, 3], [1], [-1], [2, 3]]
+    assert (b.executions[0].retried, b.executions[0].failed) == (True, 1)
+
+
+async def test_a_single_failing_request_is_not_run_again(bench: Make) -> None:
+    b = bench()
+    assert isinstance(await b.submit(-1), RuntimeError)
+    assert b.ran == [[-1]]
+    assert (b.executions[0].retried, b.executions[0].failed) == (False, 1)
+
+
+async def test_failures_and_a_done_that_raises_do_not_stop_the_queue(bench: Make) -> None:
+    b = bench()
+
+    def explode(_: Result) -> None:
+        raise ValueError("in the caller")
+
+    b.batcher.submit(Item([np.ones((1, 1))], 1, "s", ("y",), explode, lambda: True))
+    assert numbers(await b.submit(2)) == [20]
+    assert numbers(await b.submit(3)) == [30]
+
+
+async def test_a_batch_is_padded_to_its_bucket_and_the_padding_is_not_answered(bench: Make) -> None:
+    b = bench(buckets=(4, 8))
+    assert numbers(await b.submit(1, 2, 3)) == [10, 20, 30]
+    assert b.ran == [[1, 2, 3, 3]]
+    assert b.executions[0].rows == 3
+
+
+async def test_a_cheap_model_runs_in_the_event_loop(bench: Make) -> None:
+    b = bench(inline_seconds=0.1, batch_seconds=0.0001)
+    await asyncio.gather(b.submit(1), b.submit(2))
+    assert b.threads == [threading.get_ident()]
+
+
+async def test_a_batch_that_would_cost_more_than_the_limit_runs_in_a_thread(bench: Make) -> None:
+    b = bench(inline_seconds=0.001, batch_seconds=0.0004)
+    await asyncio.gather(b.submit(1), b.submit(2), b.submit(3))
+    assert b.threads != [threading.get_ident()]
+
+
+async def test_a_surprise_in_the_event_loop_is_the_last_one_there(
+    bench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    b = bench(inline_seconds=0.001, batch_seconds=0.0001)
+    cpu = iter([0.0, 0.001 * module.SURPRISE * 1.1])
+    monkeypatch.setattr(module.time, "thread_time", lambda: next(cpu))
+    await b.submit(1)
+    b.batcher.row_seconds = 0.0001
+    await b.submit(2)
+    assert b.threads[0] == threading.get_ident()
+    assert b.threads[1] != threading.get_ident()
+
+
+async def test_the_estimated_wait_is_what_is_queued_and_running_shared_by_the_executors(bench: Make) -> None:
+    b = bench(executors=2, batch_seconds=0.5)
+    b.batcher.queued_rows, b.batcher.running_rows = 6, 2
+    assert b.batcher.estimated_wait == pytest.approx(8 * 0.5 / 2)
+
+
+async def test_a_run_that_hangs_makes_the_estimated_wait_grow_with_its_age(
+    bench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    b = bench(batch_seconds=0.001)
+    held = await b.occupy()
+    now = time.perf_counter()
+    assert b.batcher.estimated_wait < 5
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now + 60)
+    assert b.batcher.estimated_wait >= 59
+    monkeypatch.undo()
+    b.gate.set()
+    await held
+    assert b.batcher.estimated_wait == 0
+
+
+async def test_one_hanging_run_of_two_executors_keeps_nobody_out(bench: Make) -> None:
+    b = bench(executors=2, batch_seconds=0.001)
+    await b.occupy()
+    assert b.batcher.estimated_wait == pytest.approx(0.001 / 2)
+
+
+async def test_the_measured_cost_follows_good_runs_and_ignores_failed_ones(bench: Make) -> None:
+    b = bench(batch_seconds=1.0)
+    await b.submit(-1)
+    assert b.batcher.row_seconds == 1.0
+    await b.submit(1)
+    assert b.batcher.row_seconds < 0.9
+
+
+async def test_both_executors_run_at_once(bench: Make) -> None:
+    b = bench(executors=2)
+    held = await b.occupy()
+    other = b.submit(1)
+    await asyncio.sleep(0)
+    assert await asyncio.to_thread(b.started.acquire, timeout=10)
+    b.gate.set()
+    await asyncio.gather(held, other)
