@@ -28,7 +28,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from modelyard import metrics
+from modelyard import meters, metrics
 from modelyard.cache.memory import MemoryStore
 from modelyard.cache.redis import RedisStore
 from modelyard.dataplane import DataPlane, State
@@ -41,6 +41,8 @@ from modelyard.settings import Settings, unknown_variables
 from modelyard.tensors import Array, InferRequest, InferResponse, Tensor
 
 log = logging.getLogger("modelyard.app")
+
+FLUSH_SECONDS = 0.25
 
 
 class Application:
@@ -58,6 +60,7 @@ class Application:
         self.dataplane = DataPlane(loaded, Shared(settings, executors, self._pool, memory, self._redis))
         self.rest = Rest(self.dataplane, settings.max_body_bytes)
         self._grpc: GrpcServer | None = None
+        self._flushing: asyncio.TimerHandle | None = None
 
     @property
     def draining(self) -> bool:
@@ -77,16 +80,24 @@ class Application:
             await self._grpc.start(settings.host, settings.grpc_port)
             self._drain_before_exit()
         self.dataplane.state = State.SERVING
+        self._flush_metrics()
 
     async def stop(self) -> None:
         """Refuse new work, answer what is open, close everything."""
         self.dataplane.state = State.DRAINING
+        if self._flushing is not None:
+            self._flushing.cancel()
         if self._grpc is not None:
             await self._grpc.stop(self.settings.shutdown_seconds)
         await self.dataplane.close()
         if self._redis is not None:
             await self._redis.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _flush_metrics(self) -> None:
+        """Now and then, for the scrapes that another worker answers."""
+        meters.flush()
+        self._flushing = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush_metrics)
 
     def _drain_before_exit(self) -> None:
         """On SIGTERM: not ready at once, serve on for `drain_seconds`, and only then let the server stop."""

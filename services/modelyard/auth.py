@@ -12,7 +12,7 @@ class Keys:
         """`text` is 'name:key,name:key'; empty lets everybody in. Raises ValueError, which never quotes a key."""
         self._keys: list[tuple[str, bytes]] = []
         for number, entry in enumerate(filter(None, (part.strip() for part in text.split(","))), 1):
-            name, separator, key = entry.partition(":")
+            name, separator, key = (part.strip() for part in entry.partition(":"))
             if not (name and separator and key):
                 raise ValueError(f"MODELYARD_API_KEYS: entry {number} is not 'name:key'")
             self._keys.append((name, key.encode()))

@@ -7,12 +7,11 @@ may also raise whatever went wrong inside: the faces turn that into 'internal er
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from modelyard import __version__, describe, metrics
+from modelyard import __version__, describe, meters, metrics
 from modelyard.admission import Quota
 from modelyard.auth import Keys
 from modelyard.errors import ConfigurationError, InvalidInput, ModelNotReady, ModelyardError, NotFound, PermissionDenied
@@ -68,7 +67,6 @@ class DataPlane:
         self._models = {model.spec.name: ServedModel(model, {}) for model in models}
         self._changing = asyncio.Lock()
         self.state = State.STARTING
-        self.in_flight = 0
         for served in self._models.values():
             self._add_pipelines(served)
 
@@ -134,9 +132,10 @@ class DataPlane:
         return wanted.name, wanted.datatype, shape
 
     @staticmethod
-    def metrics() -> tuple[str, bytes]:
-        """Content type and text of the metrics. Takes milliseconds: call it in a thread."""
-        return metrics.CONTENT_TYPE, metrics.exposition()
+    async def metrics() -> tuple[str, bytes]:
+        """Content type and text of the metrics."""
+        meters.flush()
+        return metrics.CONTENT_TYPE, await asyncio.to_thread(metrics.exposition)
 
     # --- inference ------------------------------------------------------------------------------------------------
 
@@ -147,18 +146,12 @@ class DataPlane:
     async def infer(self, request: InferRequest, tenant: str) -> InferResponse:
         """Answer a request; count it whatever becomes of it."""
         pipeline = self.pipeline(request.model_name, request.model_version)
-        async with self._counted(pipeline, request.protocol):
-            self._quota.take(tenant, request.model_name)
-            return await pipeline.infer(request)
-
-    @asynccontextmanager
-    async def _counted(self, pipeline: Pipeline, protocol: str) -> AsyncIterator[None]:
         started = time.perf_counter()
-        self.in_flight += 1
         pipeline.metrics.in_flight.inc()
         outcome = "error"
         try:
-            yield
+            self._quota.take(tenant, request.model_name)
+            response = await pipeline.infer(request)
             outcome = "ok"
         except ModelyardError as error:
             outcome = error.outcome
@@ -170,12 +163,12 @@ class DataPlane:
             raise
         finally:
             seconds = time.perf_counter() - started
-            self.in_flight -= 1
-            pipeline.metrics.in_flight.dec()
-            pipeline.metrics.answered(protocol, outcome, seconds)
+            pipeline.metrics.in_flight.inc(-1)
+            pipeline.metrics.answered(request.protocol, outcome, seconds)
             statistics = pipeline.statistics
             (statistics.success if outcome == "ok" else statistics.fail).add(seconds)
             statistics.last_inference = time.time_ns() // 1_000_000
+        return response
 
     def invalid(self, model: str, error: InvalidInput, protocol: str) -> None:
         """Count a request that could not even be decoded, when it named a model that is served."""

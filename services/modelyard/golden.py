@@ -31,7 +31,7 @@ def read_golden(path: Path) -> Golden:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         return Golden([_load(item) for item in document["inputs"]], [_load(item) for item in document["outputs"]])
-    except (ValueError, KeyError, TypeError, InvalidInput) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, InvalidInput) as error:
         raise ConfigurationError(f"{path}: no golden file ({error})") from error
 
 

@@ -95,6 +95,10 @@ def publish(
     """
     if not NAME.fullmatch(version):
         raise ConfigurationError(f"'{version}' cannot name a version: letters, digits, '.', '_' and '-' only")
+    names = [source.name for source in (artifact, *extra_files)]
+    for name in names:
+        if not NAME.fullmatch(name) or name in (MANIFEST, GOLDEN) or names.count(name) > 1:
+            raise ConfigurationError(f"'{name}' cannot name a file of a version, or is given twice")
     target = model_dir / "versions" / version
     if target.exists():
         raise ConfigurationError(f"version {version} of '{model_dir.name}' stands already: {target}")
@@ -161,7 +165,7 @@ def _parse(folder: Path) -> Manifest:
         faults = error.errors(include_url=False, include_input=False)
         text = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
         raise ConfigurationError(f"{path}: {text}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path}: {error}") from error
     if manifest.version != folder.name:
         raise ConfigurationError(f"{path} is of version {manifest.version}, its folder says {folder.name}")

@@ -20,6 +20,8 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from modelyard.meters import Distribution, Level, Tally
+
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _PREFIX = "modelyard_"
 
@@ -97,28 +99,36 @@ class ModelMetrics:
 
     def __init__(self, model: str, version: str) -> None:
         self._requests = {
-            (protocol, outcome): requests.labels(model, version, protocol, outcome)
+            (protocol, outcome): Tally(requests.labels(model, version, protocol, outcome))
             for protocol in PROTOCOLS
             for outcome in OUTCOMES
         }
-        self._durations = {protocol: request_duration.labels(model, version, protocol) for protocol in PROTOCOLS}
-        self.stage = {stage: stage_duration.labels(model, stage) for stage in STAGES}
-        self.cache_rows = {result: cache_rows.labels(model, result) for result in CACHE_RESULTS}
-        self.batch_rows = batch_rows.labels(model)
+        self._durations = {
+            protocol: Distribution(request_duration.labels(model, version, protocol)) for protocol in PROTOCOLS
+        }
+        self.stage = {stage: Distribution(stage_duration.labels(model, stage)) for stage in STAGES}
+        self.cache_rows = {result: Tally(cache_rows.labels(model, result)) for result in CACHE_RESULTS}
+        self.batch_rows = Distribution(batch_rows.labels(model))
         self.batch_retries = batch_retries.labels(model)
-        self.in_flight = in_flight.labels(model)
-        self.queue_rows = queue_rows.labels(model)
+        self.in_flight = Level(in_flight.labels(model))
+        self.queue_rows = Level(queue_rows.labels(model))
         for reason in SHED_REASONS:
             shed.labels(model, reason)
         for reason in INVALID_REASONS:
             input_invalid.labels(model, reason)
         model_load_failures.labels(model)
-        self.in_flight.set(0)
-        self.queue_rows.set(0)
 
     def answered(self, protocol: str, outcome: str, seconds: float) -> None:
         self._requests[protocol, outcome].inc()
         self._durations[protocol].observe(seconds)
+
+
+class MemoryMetrics:
+    """The series of the memory tier."""
+
+    def __init__(self) -> None:
+        self.bytes = Level(cache_bytes)
+        self.evictions = Tally(cache_evictions)
 
 
 def create_for_cache() -> None:
@@ -133,7 +143,7 @@ def create_for_cache() -> None:
 
 
 def exposition() -> bytes:
-    """The text that Prometheus scrapes, added up over the workers of this server."""
+    """The text that Prometheus scrapes, added up over the workers of this server. Call `flush` before, in the loop."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if not folder:
         return generate_latest(REGISTRY)

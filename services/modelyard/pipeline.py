@@ -22,8 +22,8 @@ from modelyard.batching.batcher import Batcher, Execution, Item
 from modelyard.batching.cost import CostModel
 from modelyard.cache.key import Signature
 from modelyard.cache.memory import MemoryStore
-from modelyard.cache.redis import RedisStore
 from modelyard.cache.response_cache import CacheIdentity, Done, ResponseCache
+from modelyard.cache.store import Store
 from modelyard.errors import BackendError, DeadlineExceeded, ModelyardError
 from modelyard.repository import LoadedVersion
 from modelyard.settings import Settings
@@ -42,7 +42,7 @@ class Shared:
     executors: int
     pool: ThreadPoolExecutor
     memory: MemoryStore | None
-    redis: RedisStore | None
+    redis: Store | None
 
 
 class Pipeline:
@@ -91,8 +91,7 @@ class Pipeline:
         started = time.perf_counter()
         self._open += 1
         try:
-            async with asyncio.timeout(timeout):
-                arrays, results = await self._answer(inputs, rows, outputs, request, timeout)
+            arrays, results = await self._answer(inputs, rows, outputs, request, timeout)
         except TimeoutError:
             raise DeadlineExceeded(f"the deadline of {timeout:g} s passed while the request waited") from None
         except ModelyardError:
@@ -135,12 +134,12 @@ class Pipeline:
 
         if self._cache is None or not rows:
             admit(rows)
-            return await self._compute_alone(inputs, rows, outputs, request), ["bypass"] * rows
+            return await self._compute_alone(inputs, rows, outputs, request, limit), ["bypass"] * rows
         signature = Signature.of(inputs, outputs, request.parameters, self.spec.batched)
-        return await self._cache.infer(inputs, signature, admit, request.priority)
+        return await self._cache.infer(inputs, signature, admit, request.priority, limit=limit)
 
     async def _compute_alone(
-        self, inputs: list[Tensor], rows: int, outputs: tuple[str, ...], request: InferRequest
+        self, inputs: list[Tensor], rows: int, outputs: tuple[str, ...], request: InferRequest, limit: float
     ) -> Sequence[Array]:
         """Without the cache: one item, one future."""
         future: asyncio.Future[Sequence[Array]] = asyncio.get_running_loop().create_future()
@@ -155,7 +154,11 @@ class Pipeline:
 
         signature = Signature.of(inputs, outputs, {}, self.spec.batched)
         self._submit(inputs, rows, signature, done, lambda: not future.done(), request.priority)
-        return await future
+        timer = asyncio.get_running_loop().call_later(limit, done, TimeoutError())
+        try:
+            return await future
+        finally:
+            timer.cancel()
 
     def _submit(
         self,
@@ -196,16 +199,16 @@ class Pipeline:
         s.batches.setdefault(execution.rows, Duration()).add(execution.seconds, runs)
 
     def _count_rows(self, results: list[str], rows: int, seconds: float) -> None:
-        counts = Counter(results)
+        self.statistics.inference_count += rows
+        counts = {results[0]: 1} if rows == 1 else Counter(results)
         for result, count in counts.items():
             self.metrics.cache_rows[result].inc(count)
-        self.metrics.stage["cache"].observe(seconds) if "miss" not in counts and "bypass" not in counts else None
-        hits = counts["hit_memory"] + counts["hit_redis"]
-        if hits:
-            self.statistics.cache_hit.add(seconds, hits)
-        if counts["miss"]:
-            self.statistics.cache_miss.add(seconds, counts["miss"])
-        self.statistics.inference_count += rows
+        computed = counts.get("miss", 0) + counts.get("bypass", 0)
+        if computed:
+            self.statistics.cache_miss.add(seconds, counts.get("miss", 0))
+        else:
+            self.metrics.stage["cache"].observe(seconds)
+            self.statistics.cache_hit.add(seconds, counts.get("hit_memory", 0) + counts.get("hit_redis", 0))
 
     def _build_cache(self, shared: Shared) -> ResponseCache | None:
         spec = self.spec
@@ -227,6 +230,8 @@ class Pipeline:
 
 def summary(results: Sequence[str]) -> str:
     """One word for a whole response: hit, join, miss, bypass, or partial when some rows were known and some not."""
+    if len(results) == 1:
+        return "hit" if results[0].startswith("hit") else results[0]
     kinds = {"hit" if result.startswith("hit") else result for result in results} or {"bypass"}
     if len(kinds) == 1:
         return kinds.pop()

@@ -48,21 +48,21 @@ class BatchingSpec(_Part):
     """`max_batch_size` counts rows; 0 says that the model has no batch dimension and each request runs alone."""
 
     max_batch_size: int = Field(32, ge=0, le=65536)
-    max_queue_delay_ms: float = Field(0.0, ge=0, le=10_000)
+    max_queue_delay_ms: float = Field(0.0, ge=0, le=10_000, allow_inf_nan=False)
     buckets: tuple[Annotated[int, Field(ge=1)], ...] = ()
 
 
 class CacheSpec(_Part):
     enabled: bool = True
-    ttl_seconds: float = Field(3600.0, gt=0)
+    ttl_seconds: float = Field(3600.0, gt=0, le=10 * 365 * 86400, allow_inf_nan=False)
     tiers: tuple[Literal["memory", "redis"], ...] = ("memory", "redis")
 
 
 class LimitsSpec(_Part):
     """`queue_seconds`: longest estimated wait that is accepted; `deadline_seconds`: of a caller who names none."""
 
-    queue_seconds: float = Field(5.0, gt=0)
-    deadline_seconds: float = Field(30.0, gt=0)
+    queue_seconds: float = Field(5.0, gt=0, allow_inf_nan=False)
+    deadline_seconds: float = Field(30.0, gt=0, allow_inf_nan=False)
 
 
 class ModelSpec(_Part):
@@ -127,6 +127,8 @@ def parse_spec(text: str, source: str = MODEL_YAML) -> ModelSpec:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise ConfigurationError(f"{source}{line}: no YAML: {getattr(error, 'problem', error)}") from None
+    except (ValueError, RecursionError) as error:  # an impossible date, a node that holds itself
+        raise ConfigurationError(f"{source}: no YAML: {type(error).__name__}: {str(error)[:200]}") from None
     except _DuplicateKey as error:
         raise ConfigurationError(f"{source}:{error.line}: the key '{error.key}' stands twice") from None
     try:

@@ -143,7 +143,7 @@ def from_bytes(datatype: str, shape: Sequence[int], raw: Buffer, what: str) -> A
     expected = count * dtype.itemsize
     if len(raw) != expected:
         raise InvalidInput(f"{what}: {len(raw)} bytes given, {datatype} {list(shape)} takes {expected}", "size")
-    if datatype == "BOOL" and count and max(raw) > 1:
+    if datatype == "BOOL" and count and np.frombuffer(raw, np.uint8).max() > 1:
         raise InvalidInput(f"{what}: a BOOL byte is neither 0 nor 1", "value")
     return np.frombuffer(raw, dtype).reshape(shape)
 

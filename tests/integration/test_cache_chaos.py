@@ -98,6 +98,7 @@ async def storm(server: Server, questions: Array) -> None:
 
 
 FAULTS = {
+    "slow": delaying(0.0, 0.012),
     "delayed": delaying(0.0, 0.04),
     "cut": cutting(0.3),
     "corrupted": corrupting(0.5),
@@ -109,15 +110,24 @@ FAULTS = {
 def test_every_answer_belongs_to_its_request(server: Server, proxy: ChaosProxy, questions: Array, kind: str) -> None:
     hits_resume(server, questions)
     fault: Fault = FAULTS[kind]
-    spoiled = proxy.spoiled
+    spoiled, hits, corrupt = proxy.spoiled, counted(server, "hit_redis"), counted(server, "corrupt")
     proxy.fault = fault
     try:
         asyncio.run(storm(server, questions))
     finally:
         proxy.fault = passing
-    if kind != "delayed":
+    if kind == "slow":
+        assert counted(server, "hit_redis") > hits, "answers came through the proxy"
+    if kind not in ("slow", "delayed"):
         assert proxy.spoiled > spoiled, "the proxy spoiled something"
+    if kind != "corrupted":
+        assert counted(server, "corrupt") == corrupt, "no reply was taken for another request's"
     hits_resume(server, questions)
+
+
+def counted(server: Server, result: str) -> float:
+    """Rows so far for which the cache said `result`."""
+    return server.metric("modelyard_cache_rows_total", result=result)
 
 
 def hits_resume(server: Server, questions: Array) -> None:
@@ -130,6 +140,7 @@ def hits_resume(server: Server, questions: Array) -> None:
 def test_replies_of_an_abandoned_connection_reach_nobody(server: Server, proxy: ChaosProxy, questions: Array) -> None:
     """Every caller gives up while Redis's reply is on its way; the next ones ask other questions at once."""
     hits_resume(server, questions)
+    corrupt = counted(server, "corrupt")
     proxy.fault = delaying(0.015, 0.03)
 
     async def body() -> None:
@@ -144,3 +155,4 @@ def test_replies_of_an_abandoned_connection_reach_nobody(server: Server, proxy: 
     finally:
         proxy.fault = passing
     hits_resume(server, questions)
+    assert counted(server, "corrupt") == corrupt, "no reply was taken for another request's"

@@ -150,7 +150,7 @@ class Chain:
                 if self._failures >= BREAKER:
                     self._active, self._failures = worked, 0
                     self._retry_at = self._clock() + REPROBE_SECONDS
-            elif not failed:
+            elif not failed and worked <= previous:  # a run that began on the lesser link may end after the recovery
                 self._active, self._failures = worked, 0
         if self._active != previous:
             self._show(self._active, previous)

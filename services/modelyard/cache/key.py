@@ -15,6 +15,8 @@ from blake3 import blake3
 from modelyard.cache.store import Key
 from modelyard.tensors import Parameter, Shape, Tensor, to_bytes
 
+MAX_REMEMBERED = 1024
+"""Characters of parameters above which a signature's hash state is not kept: callers choose these texts."""
 _NEUTRAL = frozenset({"timeout", "priority", "binary_data_output"})
 """Parameters that say how to answer, not what."""
 
@@ -49,7 +51,8 @@ class Signature:
 
 def row_keys(model: str, digest: str, signature: Signature, inputs: Sequence[Tensor], batched: bool) -> list[Key]:
     """One key per row; one for the whole request where the model has no batch dimension."""
-    base = _base(model, digest, signature, batched)
+    small = not signature.parameters or sum(len(value) for _, value in signature.parameters) < MAX_REMEMBERED
+    base = (_base if small else _base.__wrapped__)(model, digest, signature, batched)
     if not batched:
         hasher = base.copy()
         for tensor in inputs:

@@ -19,6 +19,7 @@ class MemoryStore:
         self._max_bytes = max_bytes
         self._entries: OrderedDict[Key, tuple[Row, float, int]] = OrderedDict()
         self._bytes = 0
+        self._metrics = metrics.MemoryMetrics()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -51,8 +52,8 @@ class MemoryStore:
         while self._bytes > self._max_bytes:
             _, (_, _, oldest) = self._entries.popitem(last=False)
             self._bytes -= oldest
-            metrics.cache_evictions.inc()
-        metrics.cache_bytes.set(self._bytes)
+            self._metrics.evictions.inc()
+        self._metrics.bytes.set(self._bytes)
 
     def delete(self, key: Key) -> None:
         entry = self._entries.pop(key, None)

@@ -5,6 +5,7 @@
 Everything between the first and the last step works by callbacks on rows in flight (flight.py): no task, no lock.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,8 +17,7 @@ from modelyard.cache.codec import OutputSpec, decode, encode
 from modelyard.cache.flight import Flight, Waiter
 from modelyard.cache.key import Signature, row_keys
 from modelyard.cache.memory import MemoryStore
-from modelyard.cache.redis import RedisStore
-from modelyard.cache.store import MISS, Key, Missing, Row
+from modelyard.cache.store import MISS, Key, Missing, Row, Store
 from modelyard.errors import ModelyardError
 from modelyard.tensors import FLOATING, Array, Tensor
 
@@ -52,7 +52,7 @@ class CacheIdentity:
 
 class ResponseCache:
     def __init__(
-        self, identity: CacheIdentity, memory: MemoryStore | None, redis: RedisStore | None, compute: Compute
+        self, identity: CacheIdentity, memory: MemoryStore | None, redis: Store | None, compute: Compute
     ) -> None:
         self._identity = identity
         self._memory = memory
@@ -61,11 +61,18 @@ class ResponseCache:
         self._flights: dict[Key, Flight] = {}
 
     async def infer(
-        self, inputs: Sequence[Tensor], signature: Signature, admit: Callable[[int], None], priority: int = 0
+        self,
+        inputs: Sequence[Tensor],
+        signature: Signature,
+        admit: Callable[[int], None],
+        priority: int = 0,
+        *,
+        limit: float,
     ) -> tuple[list[Array], list[str]]:
         """Outputs in the order of `signature.outputs`, and where each row came from.
 
-        `admit` is called with the number of rows that memory does not know; it may refuse by raising.
+        `admit` is called with the number of rows that memory does not know; it may refuse by raising. Raises
+        TimeoutError after `limit` seconds.
         """
         identity = self._identity
         keys = row_keys(identity.model, identity.digest, signature, inputs, identity.batched)
@@ -74,9 +81,11 @@ class ResponseCache:
         if unknown:
             admit(len(unknown))
             self._take_off(keys, unknown, waiter)
+            timer = asyncio.get_running_loop().call_later(limit, waiter.fail, TimeoutError())
             try:
                 await waiter.future
             finally:
+                timer.cancel()
                 if waiter.left:
                     for flight in waiter.leave():
                         self._forget(flight)  # its work may be dropped: nobody new may join it
@@ -112,7 +121,7 @@ class ResponseCache:
         elif started:
             self._run(started, slots_started, waiter)
 
-    def _ask_redis(self, redis: RedisStore, flights: list[Flight], slots: list[int], waiter: Waiter) -> None:
+    def _ask_redis(self, redis: Store, flights: list[Flight], slots: list[int], waiter: Waiter) -> None:
         expected = self._outputs(waiter.signature)
 
         def answered(found: Sequence[bytes | Missing]) -> None:
@@ -217,6 +226,7 @@ def _take(inputs: Sequence[Tensor], slots: list[int]) -> Sequence[Tensor]:
 
 def _finite_rows(expected: list[OutputSpec], outputs: Sequence[Array], rows: int, batched: bool) -> list[bool]:
     """Per row: does it hold numbers only? A NaN or an infinity is answered, but never kept."""
+    good: Array
     finite = np.ones(rows, np.bool_)
     for (_, datatype), array in zip(expected, outputs, strict=True):
         if datatype in FLOATING:
@@ -224,6 +234,8 @@ def _finite_rows(expected: list[OutputSpec], outputs: Sequence[Array], rows: int
         elif datatype == "BF16":
             good = (array & 0x7F80) != 0x7F80  # all exponent bits set: NaN or infinity
         else:
+            continue
+        if good.all():
             continue
         finite &= good.reshape(rows, -1).all(axis=1) if batched else bool(good.all())
     return finite.tolist()

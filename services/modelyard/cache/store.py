@@ -3,6 +3,7 @@
 The memory tier is not behind this port: a hit there takes less time than one await.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Final, Protocol
@@ -28,7 +29,7 @@ class Store(Protocol):
         """False while the tier is bypassed: then `get` and `set` are not to be called."""
         ...
 
-    async def get(self, keys: Sequence[Key]) -> Sequence[bytes | Missing]:
+    def get(self, keys: Sequence[Key]) -> "asyncio.Future[list[bytes | Missing]]":
         """One entry or MISS per key, within the tier's timeout; never raises: a failing tier misses."""
         ...
 

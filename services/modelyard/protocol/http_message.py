@@ -20,6 +20,8 @@ class HttpRequest:
     headers: Mapping[bytes, bytes]
     """Names in lower case."""
     body: bytes = b""
+    tenant: str = ""
+    """Who asks, once that is known."""
 
     def header(self, name: bytes) -> str:
         return self.headers.get(name, b"").decode("latin-1")
@@ -65,14 +67,14 @@ def deflate(parts: Sequence[bytes], accepted: str) -> tuple[Sequence[bytes], byt
     """Compress when the caller accepts it and it pays; returns the Content-Encoding, None for none."""
     if not accepted or sum(map(len, parts)) < MIN_COMPRESSED:
         return parts, None
-    offered = {
-        name.strip().lower()
+    weights = {
+        name.strip().lower(): weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
         for name, _, weight in (item.partition(";") for item in accepted.split(","))
-        if weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
     }
+    others = weights.get("*", False)  # for the codings that are not named (RFC 9110, 12.5.3)
     body = b"".join(parts)
-    if "gzip" in offered or "*" in offered:
+    if weights.get("gzip", others):
         return [gzip.compress(body, 1, mtime=0)], b"gzip"
-    if "deflate" in offered:
+    if weights.get("deflate", others):
         return [zlib.compress(body, 1)], b"deflate"
     return parts, None

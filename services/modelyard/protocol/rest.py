@@ -33,7 +33,7 @@ from modelyard.protocol.rest_routes import ANY, OPEN_PATHS, Route, parse_path
 
 log = logging.getLogger("modelyard.rest")
 
-_MEDIA_TYPES = frozenset({"", "application/json", "application/octet-stream", "application/x-www-form-urlencoded"})
+_MEDIA_TYPES = frozenset({b"", b"application/json", b"application/octet-stream", b"application/x-www-form-urlencoded"})
 _LARGE = 65536
 """A compressed body above this is inflated in a thread: the event loop has others to serve."""
 
@@ -72,7 +72,7 @@ class Rest:
             if route.method not in (method, ANY):
                 raise MethodNotAllowed(route.method)
             if request.path not in OPEN_PATHS:
-                self.gate(request)
+                request.tenant = self.gate(request)
             return await self._handlers[route.handler](request, route)
         except Exception as error:
             return failure(error)
@@ -96,7 +96,7 @@ class Rest:
             dataplane.invalid(route.model, error, "http")
             raise
         decode_seconds = time.perf_counter() - started
-        response = await dataplane.infer(decoded, self.gate(request))
+        response = await dataplane.infer(decoded, request.tenant)
         started = time.perf_counter()
         parts: Sequence[bytes]
         parts, json_length = encode_response(response, encoding)
@@ -104,19 +104,19 @@ class Rest:
         headers = [(b"x-modelyard-backend", str(response.parameters["backend"]).encode())]
         if json_length is not None:
             headers.append((b"inference-header-content-length", b"%d" % json_length))
-        parts, compressed = deflate(parts, request.header(b"accept-encoding"))
-        if compressed:
-            headers.append((b"content-encoding", compressed))
+        if b"accept-encoding" in request.headers:
+            parts, compressed = deflate(parts, request.header(b"accept-encoding"))
+            if compressed:
+                headers.append((b"content-encoding", compressed))
         content_type = b"application/json" if json_length is None else b"application/octet-stream"
         return HttpResponse(200, parts, content_type, headers)
 
     async def _body(self, request: HttpRequest) -> bytes:
-        content_type = request.header(b"content-type").partition(";")[0].strip().lower()
-        if content_type not in _MEDIA_TYPES:
-            raise UnsupportedMediaType(f"Content-Type '{content_type[:80]}' is not supported; use application/json")
-        encoding = request.header(b"content-encoding").strip().lower()
-        if not encoding:
+        if request.headers.get(b"content-type", b"") not in _MEDIA_TYPES:
+            _check_media_type(request.header(b"content-type"))
+        if b"content-encoding" not in request.headers:
             return request.body
+        encoding = request.header(b"content-encoding").strip().lower()
         if len(request.body) > _LARGE:
             return await asyncio.to_thread(inflate, request.body, encoding, self._max_body)
         return inflate(request.body, encoding, self._max_body)
@@ -132,7 +132,7 @@ class Rest:
         return _json({"ready": True})
 
     async def _metrics(self, request: HttpRequest, route: Route) -> HttpResponse:
-        content_type, text = await asyncio.to_thread(self._dataplane.metrics)
+        content_type, text = await self._dataplane.metrics()
         return HttpResponse(200, [text], content_type.encode())
 
     # --- metadata -------------------------------------------------------------------------------------------------
@@ -204,6 +204,12 @@ def _document(request: HttpRequest) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InvalidInput("the body is no JSON object")
     return document
+
+
+def _check_media_type(content_type: str) -> None:
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind.encode("latin-1") not in _MEDIA_TYPES:
+        raise UnsupportedMediaType(f"Content-Type '{kind[:80]}' is not supported; use application/json")
 
 
 def _json_length(request: HttpRequest) -> int | None:

@@ -6,6 +6,8 @@ from urllib.parse import unquote_to_bytes
 
 OPEN_PATHS = frozenset({b"/livez", b"/healthz", b"/readyz", b"/metrics", b"/v2/health/live", b"/v2/health/ready"})
 """Outside authentication and every limit."""
+MAX_REMEMBERED = 256
+"""Bytes of the longest path whose route is kept: callers choose paths."""
 ANY = "*"
 """A route that takes every method."""
 
@@ -47,9 +49,17 @@ def owns(path: bytes) -> bool:
     return path.startswith(b"/v2/") or path == b"/v2" or path in OPEN_PATHS
 
 
-@lru_cache(maxsize=4096)
 def parse_path(path: bytes) -> Route | None:
     """The route of a path as it came, still percent-encoded; None for none."""
+    return _parse_short(path) if len(path) <= MAX_REMEMBERED else _parse(path)
+
+
+@lru_cache(maxsize=4096)
+def _parse_short(path: bytes) -> Route | None:
+    return _parse(path)
+
+
+def _parse(path: bytes) -> Route | None:
     try:
         segments = [unquote_to_bytes(segment).decode("utf-8") for segment in path.split(b"/")[1:]]
     except UnicodeDecodeError:

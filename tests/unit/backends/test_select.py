@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +27,15 @@ class Link:
         self.precision = "fp32"
         self.error: Exception | None = None
         self.runs = 0
+        self.meanwhile: Callable[[], object] | None = None
+        """Something that happens in another thread while this link runs."""
         self.closed = False
 
     def infer(self, inputs: Sequence[Array], outputs: Sequence[str]) -> list[Array]:
         self.runs += 1
+        if self.meanwhile:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
         if self.error:
             raise self.error
         return [np.array([self.name], np.object_)]
@@ -149,6 +154,31 @@ def test_with_an_unavailable_first_link_the_second_is_still_tried_again() -> Non
     b.infer()
     b.now += REPROBE_SECONDS
     b.infer()
+    assert b.chain.active.name == CUDA
+
+
+def test_a_run_that_began_on_the_lesser_link_does_not_undo_the_return_of_the_better() -> None:
+    b = Bench(CUDA, CPU)
+    b.demote()
+    b.links[CUDA].error = None
+
+    def probe() -> None:
+        b.now += REPROBE_SECONDS
+        assert b.infer() == CUDA
+
+    b.links[CPU].meanwhile = probe
+    assert b.infer() == CPU
+    assert b.chain.active.name == CUDA
+
+
+def test_a_dead_first_link_does_not_hide_that_the_second_is_well_again() -> None:
+    b = Bench(TRT, CUDA, CPU)
+    b.demote()
+    b.demote()
+    b.links[CUDA].error = None
+    for _ in range(2):
+        b.now += REPROBE_SECONDS
+        b.infer()
     assert b.chain.active.name == CUDA
 
 

@@ -14,13 +14,17 @@ import pytest
 
 from modelyard.batching import batcher as module
 from modelyard.batching.batcher import Batcher, Execution, Item, Result
+from modelyard.batching.cost import CostModel
 from modelyard.tensors import Array
 
 
 class Bench:
     """A batcher whose model writes down what it ran; `gate` closed makes it wait. y = 10 x; x < 0 fails the run."""
 
-    def __init__(self, executors: int = 1, max_batch_size: int = 8, **options: Any) -> None:
+    def __init__(
+        self, executors: int = 1, max_batch_size: int = 8, *, row_seconds: float = 1.0, **options: Any
+    ) -> None:
+        self.cost = CostModel(row_seconds)
         self.pool = ThreadPoolExecutor(executors)
         self.ran: list[list[float]] = []
         self.threads: list[int] = []
@@ -34,6 +38,7 @@ class Bench:
             self.pool,
             executors=executors,
             max_batch_size=max_batch_size,
+            cost=self.cost,
             observe=self.executions.append,
             observe_queue=self.queue.append,
             **options,
@@ -197,63 +202,71 @@ async def test_a_batch_is_padded_to_its_bucket_and_the_padding_is_not_answered(b
 
 
 async def test_a_cheap_model_runs_in_the_event_loop(bench: Make) -> None:
-    b = bench(inline_seconds=0.1, batch_seconds=0.0001)
+    b = bench(inline_seconds=0.1, row_seconds=0.0001)
     await asyncio.gather(b.submit(1), b.submit(2))
     assert b.threads == [threading.get_ident()]
 
 
 async def test_a_batch_that_would_cost_more_than_the_limit_runs_in_a_thread(bench: Make) -> None:
-    b = bench(inline_seconds=0.001, batch_seconds=0.0004)
+    b = bench(inline_seconds=0.001, row_seconds=0.0004)
     await asyncio.gather(b.submit(1), b.submit(2), b.submit(3))
     assert b.threads != [threading.get_ident()]
 
 
-async def test_a_surprise_in_the_event_loop_is_the_last_one_there(
-    bench: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    b = bench(inline_seconds=0.001, batch_seconds=0.0001)
+async def test_a_surprise_in_the_event_loop_is_the_last_one_there(bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    b = bench(inline_seconds=0.001, row_seconds=0.0001)
     cpu = iter([0.0, 0.001 * module.SURPRISE * 1.1])
     monkeypatch.setattr(module.time, "thread_time", lambda: next(cpu))
     await b.submit(1)
-    b.batcher.row_seconds = 0.0001
     await b.submit(2)
     assert b.threads[0] == threading.get_ident()
     assert b.threads[1] != threading.get_ident()
 
 
 async def test_the_estimated_wait_is_what_is_queued_and_running_shared_by_the_executors(bench: Make) -> None:
-    b = bench(executors=2, batch_seconds=0.5)
-    b.batcher.queued_rows, b.batcher.running_rows = 6, 2
-    assert b.batcher.estimated_wait == pytest.approx(8 * 0.5 / 2)
+    b = bench(executors=2, max_batch_size=4, row_seconds=100.0)
+    held = [await b.occupy(), await b.occupy()]
+    assert b.batcher.estimated_wait == pytest.approx(100, abs=10)
+    waiting = [b.submit(1, 2, 3, 4), b.submit(5)]
+    assert b.batcher.estimated_wait == pytest.approx(200, abs=10)
+    b.gate.set()
+    await asyncio.gather(*held, *waiting)
+    assert b.batcher.estimated_wait == 0
 
 
 async def test_a_run_that_hangs_makes_the_estimated_wait_grow_with_its_age(
     bench: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    b = bench(batch_seconds=0.001)
+    b = bench(row_seconds=0.5)
     held = await b.occupy()
     now = time.perf_counter()
-    assert b.batcher.estimated_wait < 5
-    monkeypatch.setattr(module.time, "perf_counter", lambda: now + 60)
-    assert b.batcher.estimated_wait >= 59
+    assert b.batcher.estimated_wait <= 0.5
+    for seconds in (60, 120):
+        monkeypatch.setattr(module.time, "perf_counter", lambda seconds=seconds: now + seconds)
+        assert seconds - 1 <= b.batcher.estimated_wait <= seconds + 1
     monkeypatch.undo()
     b.gate.set()
     await held
     assert b.batcher.estimated_wait == 0
 
 
-async def test_one_hanging_run_of_two_executors_keeps_nobody_out(bench: Make) -> None:
-    b = bench(executors=2, batch_seconds=0.001)
-    await b.occupy()
-    assert b.batcher.estimated_wait == pytest.approx(0.001 / 2)
+async def test_one_hanging_run_of_two_executors_keeps_nobody_out(bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    b = bench(executors=2, row_seconds=0.5)
+    held = await b.occupy()
+    now = time.perf_counter()
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now + 60)
+    assert b.batcher.estimated_wait == 0
+    monkeypatch.undo()
+    b.gate.set()
+    await held
 
 
 async def test_the_measured_cost_follows_good_runs_and_ignores_failed_ones(bench: Make) -> None:
-    b = bench(batch_seconds=1.0)
+    b = bench(row_seconds=1.0)
     await b.submit(-1)
-    assert b.batcher.row_seconds == 1.0
+    assert b.cost.expected(1) == 1.0
     await b.submit(1)
-    assert b.batcher.row_seconds < 0.9
+    assert b.cost.expected(1) < 0.9
 
 
 async def test_both_executors_run_at_once(bench: Make) -> None:

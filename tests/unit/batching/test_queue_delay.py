@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from modelyard.batching.batcher import Batcher, Item, Result
+from modelyard.batching.cost import CostModel
 
 LONG = 60.0
 """Never waited out: a test that would need it times out at once."""
@@ -19,10 +20,8 @@ class Bench:
     def __init__(self, delay: float, max_batch_size: int = 4) -> None:
         self.ran: list[list[float]] = []
         self.pool = ThreadPoolExecutor(1)
-        options: dict[str, Any] = {"executors": 1, "inline_seconds": 1.0, "batch_seconds": 0.0001}
-        self.batcher = Batcher(
-            self.infer, self.pool, max_batch_size=max_batch_size, max_queue_delay=delay, **options
-        )
+        options: dict[str, Any] = {"executors": 1, "inline_seconds": 1.0, "cost": CostModel(0.0001)}
+        self.batcher = Batcher(self.infer, self.pool, max_batch_size=max_batch_size, max_queue_delay=delay, **options)
 
     def infer(self, inputs: Any, outputs: tuple[str, ...]) -> Any:
         self.ran.append(inputs[0].ravel().tolist())
@@ -31,9 +30,7 @@ class Bench:
     def submit(self, *rows: float, signature: str = "s", priority: int = 0) -> asyncio.Future[Result]:
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         inputs = [np.array(rows).reshape(-1, 1)]
-        self.batcher.submit(
-            Item(inputs, len(rows), signature, ("y",), future.set_result, lambda: True, priority)
-        )
+        self.batcher.submit(Item(inputs, len(rows), signature, ("y",), future.set_result, lambda: True, priority))
         return future
 
 

@@ -105,12 +105,20 @@ async def test_a_failing_leader_does_not_fail_its_followers() -> None:
     await settle()
     with pytest.raises(BackendError):
         await leader
-    assert len(bench.model.calls) == 3
+    assert len(bench.model.calls) == 2
     bench.model.calls[1].answer()
-    bench.model.calls[2].done(BackendError(MODEL))
-    assert (await one)[0] == [10.0]
-    with pytest.raises(BackendError):
-        await two
+    assert [(await task)[0] for task in (one, two)] == [[10.0], [10.0]]
+
+
+async def test_an_error_that_comes_again_is_everybodys_and_is_not_tried_a_third_time() -> None:
+    bench = Bench()
+    tasks = [bench.start(1) for _ in range(10)]
+    await settle()
+    for call in range(2):
+        bench.model.calls[call].done(BackendError(MODEL))
+        await settle()
+    assert all(isinstance(error, BackendError) for error in await asyncio.gather(*tasks, return_exceptions=True))
+    assert len(bench.model.calls) == 2
 
 
 async def test_a_failing_row_of_a_batch_gives_its_followers_only_their_own_row_to_compute() -> None:
