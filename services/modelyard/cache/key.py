@@ -89,7 +89,7 @@ def _base(model: str, digest: str, signature: Signature, batched: bool) -> blake
 def _row_bytes(tensor: Tensor, rows: int) -> Sequence[bytes | memoryview]:
     array = tensor.array
     if tensor.datatype == "BYTES":
-        return [to_bytes("BYTES", array[row]) for row in range(rows)]
+        return [to_bytes("BYTES", array[row : row + 1]) for row in range(rows)]
     size = array.nbytes // rows
     if not size:
         return [b""] * rows
