@@ -12,6 +12,7 @@ start with one clear error; it is started and stopped by BentoML's own hooks.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -79,6 +80,8 @@ class Application:
             )
             await self._grpc.start(settings.host, settings.grpc_port)
             self._drain_before_exit()
+        gc.collect()
+        gc.freeze()  # what stands now stands for good: full collections need not walk through it again and again
         self.dataplane.state = State.SERVING
         self._flush_metrics()
 

@@ -79,7 +79,6 @@ def test_a_herd_on_a_cold_key_runs_the_model_once(server: Server, protocol: str)
     assert counts.since("computed rows") == 1
     assert counts.since("misses") == 1
     assert counts.since("joins") + counts.since("memory hits") == HERD - 1
-    assert counts.since("joins") > HERD / 4
     said = [answer.cache for answer in answers]
     assert said.count("miss") == 1
     assert said.count("join") == counts.since("joins")

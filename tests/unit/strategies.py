@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from prometheus_client import REGISTRY
 
+from modelyard import meters
 from modelyard.tensors import DTYPES, Tensor
 
 Array = NDArray[Any]
@@ -56,4 +57,5 @@ def same(one: Array, other: Array) -> bool:
 
 def metric(name: str, **labels: str) -> float:
     """A metric's value now; 0 before it exists. Tests read differences."""
+    meters.flush()
     return REGISTRY.get_sample_value(f"modelyard_{name}", labels) or 0.0

@@ -31,7 +31,7 @@ class Link:
         """Something that happens in another thread while this link runs."""
         self.closed = False
 
-    def infer(self, inputs: Sequence[Array], outputs: Sequence[str]) -> list[Array]:
+    def infer(self, inputs: Sequence[Array], outputs: Sequence[str]) -> list[Array]:  # noqa: ARG002
         self.runs += 1
         if self.meanwhile:
             meanwhile, self.meanwhile = self.meanwhile, None
@@ -47,7 +47,7 @@ class Link:
 class Bench:
     def __init__(self, *names: BackendName, missing: Sequence[str] = (), minimum: BackendName | None = None) -> None:
         tensor = TensorSpec(name="x", datatype="FP32", shape=(-1, 1))
-        self.links = {name: Link(name) for name in names}
+        self.links: dict[str, Link] = {name: Link(name) for name in names}
         self.missing = set(missing)
         self.now = 0.0
         spec = ModelSpec(
@@ -59,7 +59,7 @@ class Bench:
         )
         self.chain = Chain(Path("artifact"), spec, self.open, lambda: self.now)
 
-    def open(self, artifact: Path, spec: ModelSpec, backend: BackendSpec) -> Backend:
+    def open(self, _artifact: Path, _spec: ModelSpec, backend: BackendSpec) -> Backend:
         if backend.name in self.missing:
             raise BackendUnavailable(f"no {backend.name} here")
         return self.links[backend.name]

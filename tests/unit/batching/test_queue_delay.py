@@ -23,7 +23,7 @@ class Bench:
         options: dict[str, Any] = {"executors": 1, "inline_seconds": 1.0, "cost": CostModel(0.0001)}
         self.batcher = Batcher(self.infer, self.pool, max_batch_size=max_batch_size, max_queue_delay=delay, **options)
 
-    def infer(self, inputs: Any, outputs: tuple[str, ...]) -> Any:
+    def infer(self, inputs: Any, _outputs: tuple[str, ...]) -> Any:
         self.ran.append(inputs[0].ravel().tolist())
         return inputs
 

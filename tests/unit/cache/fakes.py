@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 
 from modelyard.cache.key import Signature
 from modelyard.cache.memory import MemoryStore
-from modelyard.cache.redis import RedisStore
-from modelyard.cache.response_cache import CacheIdentity, Compute, Done, ResponseCache
+from modelyard.cache.response_cache import CacheIdentity, Done, ResponseCache
 from modelyard.cache.store import MISS, Key, Missing
 from modelyard.errors import ModelyardError
 from modelyard.tensors import Array, Tensor
@@ -45,7 +43,7 @@ class Model:
         self,
         inputs: Sequence[Tensor],
         rows: int,
-        signature: Signature,
+        signature: Signature,  # noqa: ARG002
         done: Done,
         wanted: Callable[[], bool],
         priority: int,
@@ -59,11 +57,18 @@ class FakeRedis:
     """The tier's port: entries in a dictionary; look-ups wait in `asked` unless `entries` is to answer at once."""
 
     def __init__(self, *, hold: bool = False) -> None:
-        self.up = True
+        self._up = True
         self.hold = hold
         self.entries: dict[Key, bytes] = {}
         self.asked: list[tuple[Sequence[Key], asyncio.Future[list[bytes | Missing]]]] = []
         self.ttl = 0.0
+
+    @property
+    def up(self) -> bool:
+        return self._up
+
+    def go_down(self) -> None:
+        self._up = False
 
     def get(self, keys: Sequence[Key]) -> asyncio.Future[list[bytes | Missing]]:
         future: asyncio.Future[list[bytes | Missing]] = asyncio.get_running_loop().create_future()
@@ -85,6 +90,12 @@ class FakeRedis:
         for key in keys:
             self.entries.pop(key, None)
 
+    async def ping(self) -> bool:
+        return self.up
+
+    async def close(self) -> None:
+        self._up = False
+
 
 class Bench:
     """A ResponseCache between a Model and the tiers."""
@@ -97,12 +108,11 @@ class Bench:
         self.batched = batched
         self.admitted: list[int] = []
         identity = CacheIdentity(MODEL, "digest", batched, {"y": datatype}, ttl=60.0)
-        compute = cast("Compute", self.model.compute)
-        self.cache = ResponseCache(identity, self.memory, cast("RedisStore | None", redis), compute)
+        self.cache = ResponseCache(identity, self.memory, redis, self.model.compute)
 
-    async def ask(self, *rows: float, priority: int = 0) -> tuple[list[float], list[str]]:
+    async def ask(self, *rows: float, priority: int = 0, limit: float = 60.0) -> tuple[list[float], list[str]]:
         """The first number of each row's answer, and where each came from."""
-        outputs, results = await self.cache.infer(*self.request(*rows), self.admitted.append, priority, limit=30.0)
+        outputs, results = await self.cache.infer(*self.request(*rows), self.admitted.append, priority, limit=limit)
         return outputs[0].reshape(-1).tolist(), results
 
     def request(self, *rows: float) -> tuple[list[Tensor], Signature]:

@@ -170,10 +170,10 @@ async def test_a_refusal_by_admission_starts_no_work_and_hits_are_not_asked() ->
     def refuse(_: int) -> None:
         raise Overloaded("full")
 
-    outputs, results = await bench.cache.infer(*bench.request(1), refuse)
+    outputs, results = await bench.cache.infer(*bench.request(1), refuse, limit=60)
     assert (outputs[0].tolist(), results) == ([[10.0]], ["hit_memory"])
     with pytest.raises(Overloaded):
-        await bench.cache.infer(*bench.request(1, 2), refuse)
+        await bench.cache.infer(*bench.request(1, 2), refuse, limit=60)
     assert len(bench.model.calls) == 1
 
 
@@ -211,7 +211,7 @@ async def test_kept_rows_are_not_those_that_the_model_may_write_on() -> None:
     bench.model.calls[0].answer([buffer])
     await task
     buffer[:] = -1
-    outputs, _ = await bench.cache.infer(*bench.request(1), bench.admitted.append)
+    outputs, _ = await bench.cache.infer(*bench.request(1), bench.admitted.append, limit=60)
     assert outputs[0].tolist() == [[10.0]]
     with pytest.raises(ValueError, match="read-only"):
         outputs[0][0, 0] = 5
@@ -250,3 +250,25 @@ async def test_without_the_memory_tier_equal_rows_in_flight_still_join() -> None
     await settle()
     assert len(bench.model.calls) == 2
     again.cancel()
+
+
+async def test_a_request_waits_no_longer_than_its_limit_and_leaves_others_theirs() -> None:
+    bench = Bench()
+    patient = bench.start(1)
+    await settle()
+    with pytest.raises(TimeoutError):
+        await bench.ask(1, limit=0.001)
+    bench.model.calls[0].answer()
+    assert (await patient)[0] == [10.0]
+
+
+async def test_a_row_whose_leader_ran_out_of_time_is_not_wanted_and_can_be_asked_for_again() -> None:
+    bench = Bench()
+    with pytest.raises(TimeoutError):
+        await bench.ask(1, limit=0.001)
+    assert not bench.model.calls[0].wanted()
+    again = bench.start(1)
+    await settle()
+    assert len(bench.model.calls) == 2
+    bench.model.calls[1].answer()
+    await again

@@ -142,7 +142,7 @@ async def test_a_cancelled_look_up_is_a_miss() -> None:
 
 async def test_a_tier_that_is_down_is_neither_asked_nor_written() -> None:
     redis = FakeRedis()
-    redis.up = False
+    redis.go_down()
     bench = Bench(redis=redis)
     task = bench.start(1)
     await settle()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import tracemalloc
 import zlib
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.errors import InvalidInput, ModelyardError, PayloadTooLarge, UnsupportedMediaType
+from modelyard.errors import InvalidInput, PayloadTooLarge, UnsupportedMediaType
 from modelyard.protocol.http_message import HttpRequest, deflate, inflate
 
 
@@ -51,10 +52,8 @@ def test_a_bomb_costs_no_more_than_the_limit() -> None:
 
 @given(st.binary(max_size=100), st.sampled_from(["gzip", "deflate", "br", "x-gzip", "gzip, gzip"]))
 def test_any_bytes_are_inflated_or_refused(body: bytes, encoding: str) -> None:
-    try:
+    with contextlib.suppress(InvalidInput, PayloadTooLarge, UnsupportedMediaType):
         assert len(inflate(body, encoding, 50)) <= 50
-    except ModelyardError as error:
-        assert error.http_status in (400, 413, 415)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])

@@ -1,0 +1,35 @@
+"""Parameters that both wires carry: read strictly."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelyard.errors import InvalidInput
+from modelyard.protocol.parameters import flag, priority_of, timeout_of, whole
+from modelyard.tensors import Parameter
+
+
+def test_a_timeout_is_in_microseconds_and_zero_is_none() -> None:
+    assert timeout_of({"timeout": 1_500_000}) == 1.5
+    assert timeout_of({"timeout": 0}) is None
+    assert timeout_of({}) is None
+
+
+def test_defaults() -> None:
+    assert priority_of({}) == 0
+    assert priority_of({"priority": 1}) == 1
+    assert whole({}, "n", 7) == 7
+    assert flag({}, "f", default=True)
+
+
+@pytest.mark.parametrize("name", ["timeout", "priority"])
+@pytest.mark.parametrize("value", [-1, True, "1", 1.0])
+def test_what_is_no_whole_number_is_refused(name: str, value: Parameter) -> None:
+    with pytest.raises(InvalidInput, match=name):
+        (timeout_of if name == "timeout" else priority_of)({name: value})
+
+
+@pytest.mark.parametrize("value", [0, 1, "true", 1.0])
+def test_what_is_neither_true_nor_false_is_refused(value: Parameter) -> None:
+    with pytest.raises(InvalidInput, match="binary_data"):
+        flag({"binary_data": value}, "binary_data", default=False)

@@ -1,0 +1,52 @@
+"""The documents about a model, and that gRPC's messages take them as they are."""
+
+from __future__ import annotations
+
+import pytest
+from google.protobuf.json_format import ParseDict
+
+from modelyard import describe
+from modelyard.protocol._pb import open_inference_grpc_pb2 as pb
+from modelyard.spec import BackendName, BatchingSpec, ModelSpec, TensorSpec
+from modelyard.statistics import DURATIONS, Duration, ModelStatistics
+from modelyard.tensors import DTYPES
+
+NAMES = sorted(DTYPES)
+SPEC = ModelSpec(
+    name="m",
+    inputs=tuple(TensorSpec(name=name, datatype=name, shape=(-1, 3)) for name in NAMES),
+    outputs=(TensorSpec(name="y", datatype="FP32", shape=(-1,)),),
+)
+BACKENDS: list[BackendName] = ["tensorrt", "onnxruntime-cuda", "onnxruntime-cpu"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_metadata_and_config_are_messages_too(backend: BackendName) -> None:
+    metadata = describe.metadata(SPEC, ["1", "2"], backend)
+    message = ParseDict(metadata, pb.ModelMetadataResponse())
+    assert [list(tensor.shape) for tensor in message.inputs] == [[-1, 3]] * len(NAMES)
+    assert list(message.versions) == ["1", "2"]
+    config = ParseDict({"config": describe.config(SPEC, backend, "fp16")}, pb.ModelConfigResponse()).config
+    assert config.max_batch_size == 32
+    assert [list(tensor.dims) for tensor in config.input] == [[3]] * len(NAMES)
+    assert config.parameters["precision"].string_value == "fp16"
+    assert metadata["platform"] == config.platform
+
+
+def test_without_batching_the_config_keeps_every_dimension() -> None:
+    spec = SPEC.model_copy(update={"batching": BatchingSpec(max_batch_size=0)})
+    config = describe.config(spec, "onnxruntime-cpu", "fp32")
+    assert config["input"][0]["dims"] == [-1, 3]
+    assert "dynamic_batching" not in config
+
+
+def test_statistics_name_every_duration_and_the_batches_in_order() -> None:
+    statistics = ModelStatistics("m", "1", inference_count=5, execution_count=2)
+    statistics.success.add(0.25, 3)
+    statistics.batches = {4: Duration(1, 10), 1: Duration(1, 5)}
+    document = describe.statistics(statistics)
+    assert list(document["inference_stats"]) == list(DURATIONS)
+    assert document["inference_stats"]["success"] == {"count": 3, "ns": 250_000_000}
+    assert [batch["batch_size"] for batch in document["batch_stats"]] == [1, 4]
+    message = ParseDict({"model_stats": [document]}, pb.ModelStatisticsResponse()).model_stats[0]
+    assert (message.inference_count, message.execution_count) == (5, 2)
