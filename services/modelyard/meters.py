@@ -37,14 +37,13 @@ class Tally:
 
 
 class Level:
-    """Goes up and down; the value at the time of the flush is what is seen."""
+    """Goes up and down. Several levels may stand behind one gauge (versions of a model): they add up."""
 
     __slots__ = ("_gauge", "_value", "_written")
 
     def __init__(self, gauge: Gauge) -> None:
         self._gauge = gauge
         self._value = self._written = 0
-        gauge.set(0)
         _meters.append(self)
 
     def set(self, value: int) -> None:
@@ -55,8 +54,8 @@ class Level:
 
     def flush(self) -> None:
         if self._value != self._written:
+            self._gauge.inc(self._value - self._written)
             self._written = self._value
-            self._gauge.set(self._value)
 
 
 class Distribution:

@@ -223,7 +223,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _expire(self) -> None:
         self._deadline = None
         if self.flow.read_paused:
-            self._arm()  # it is the server that does not read on: earlier requests of this connection are being answered
+            self._arm()  # it is the server that does not read on, while it answers this connection's earlier requests
         elif not self.transport.is_closing():
             self._refuse(ReceiveTimeout(f"the request did not arrive within {self._receive_timeout:g} s"))
 
