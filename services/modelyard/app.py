@@ -96,6 +96,7 @@ class Application:
         if self._redis is not None:
             await self._redis.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        meters.flush()  # for a last scrape that another worker answers
 
     def _flush_metrics(self) -> None:
         """Now and then, for the scrapes that another worker answers."""

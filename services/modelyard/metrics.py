@@ -7,6 +7,7 @@ A process must therefore set the variable before it imports this module; `server
 
 import os
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from prometheus_client import (
@@ -121,6 +122,12 @@ class ModelMetrics:
     def answered(self, protocol: str, outcome: str, seconds: float) -> None:
         self._requests[protocol, outcome].inc()
         self._durations[protocol].observe(seconds)
+
+
+@cache
+def of_model(model: str, version: str) -> ModelMetrics:
+    """One object for a version, however often it is loaded and unloaded."""
+    return ModelMetrics(model, version)
 
 
 class MemoryMetrics:

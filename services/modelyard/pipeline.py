@@ -51,7 +51,7 @@ class Pipeline:
         self.version = loaded.version
         self.manifest = loaded.manifest
         self.chain = loaded.chain
-        self.metrics = metrics.ModelMetrics(spec.name, loaded.version)
+        self.metrics = metrics.of_model(spec.name, loaded.version)
         self.statistics = ModelStatistics(spec.name, loaded.version)
         settings = shared.settings
         self._admission = Admission(spec.name, spec.limits.queue_seconds, settings.max_queue_bytes)

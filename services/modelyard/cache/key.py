@@ -51,7 +51,9 @@ class Signature:
 
 def row_keys(model: str, digest: str, signature: Signature, inputs: Sequence[Tensor], batched: bool) -> list[Key]:
     """One key per row; one for the whole request where the model has no batch dimension."""
-    small = not signature.parameters or sum(len(value) for _, value in signature.parameters) < MAX_REMEMBERED
+    small = (
+        not signature.parameters or sum(len(name) + len(value) for name, value in signature.parameters) < MAX_REMEMBERED
+    )
     base = (_base if small else _base.__wrapped__)(model, digest, signature, batched)
     if not batched:
         hasher = base.copy()
