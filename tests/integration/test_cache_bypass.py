@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +18,6 @@ from tests.integration.onnx_models import affine, random_normal, reciprocal
 
 WEIGHT = np.array([[2.0], [3.0]], dtype=np.float32)
 BIAS = np.array([1.0], dtype=np.float32)
-
-
-def cache_off(spec: dict[str, Any]) -> None:
-    """Switch the cache off in model.yaml."""
-    spec["cache"] = {"enabled": False}
 
 
 def computed_rows(server: Server) -> float:
@@ -44,9 +40,24 @@ def check_bypassed(server: Server, x: Array, protocol: str) -> list[Answer]:
     return answers
 
 
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with the model `line`: y = 2 a + 3 b + 1."""
+    folder = tmp_path_factory.mktemp("line")
+    import_model(folder, "line", affine(WEIGHT, BIAS))
+    return folder
+
+
+def changed(repository: Path, folder: Path, cache: dict[str, Any]) -> None:
+    """Copy `repository` to `folder`, with another cache section in model.yaml."""
+    shutil.copytree(repository, folder, dirs_exist_ok=True)
+    path = folder / "line" / "model.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "cache": cache}))
+
+
 @pytest.mark.parametrize("by", ["model.yaml", "environment"])
-def test_a_cache_that_is_off_is_bypassed(tmp_path: Path, by: str) -> None:
-    import_model(tmp_path, "line", affine(WEIGHT, BIAS), edit=cache_off if by == "model.yaml" else None)
+def test_a_cache_that_is_off_is_bypassed(line: Path, tmp_path: Path, by: str) -> None:
+    changed(line, tmp_path, {"enabled": by == "environment"})
     environment = {"MODELYARD_CACHE_ENABLED": "false"} if by == "environment" else {}
     with serve(tmp_path, "line", environment) as server:
         x = np.array([[1, 2], [3, 4], [1, 2]], dtype=np.float32)
@@ -92,14 +103,11 @@ def test_answers_that_are_no_numbers_are_given_but_not_kept(inverse: Server, bad
     assert mate.cache == "hit", "the row beside it is kept"
 
 
-def test_what_is_old_or_too_much_is_dropped(tmp_path: Path) -> None:
+def test_what_is_old_or_too_much_is_dropped(line: Path, tmp_path: Path) -> None:
     """The memory tier keeps within its bytes, and a row no longer than its time to live."""
-    bound, ttl = 64 * 1024, 3.0
+    bound, ttl = 64 * 1024, 2.0
 
-    def edit(spec: dict[str, Any]) -> None:
-        spec["cache"] = {"ttl_seconds": ttl}
-
-    import_model(tmp_path, "line", affine(WEIGHT, BIAS), edit=edit)
+    changed(line, tmp_path, {"ttl_seconds": ttl})
     with serve(tmp_path, "line", {"MODELYARD_CACHE_MEMORY_BYTES": str(bound)}) as server:
         many = np.arange(2048, dtype=np.float32).reshape(32, 32, 2)
         for x in many:

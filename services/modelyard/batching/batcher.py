@@ -97,6 +97,8 @@ class Batcher:
         A run that takes far longer than any before may hang: then the wait is at least as long as it has taken already,
         so that it does not let everybody in.
         """
+        if not self.queued_rows and not self._runs:
+            return 0.0
         now = time.perf_counter()
         runs = -(-self.queued_rows // max(1, self._max_rows))
         seconds = runs * self._cost.expected(min(self.queued_rows, max(1, self._max_rows)))

@@ -17,9 +17,10 @@ from modelyard.tensors import BINARY_ONLY, FLOATING, MAX_RANK, Array, dtype_of, 
 
 _ELEMENTS: dict[str, type] = {"BOOL": bool, "BYTES": str, "FP32": float, "FP64": float}
 _SPACE = b" \t\r\n"
+_NESTING = frozenset({b"[", b" ", b"\t", b"\r", b"\n"})
 
 
-def decode_data(datatype: str, shape: Sequence[int], data: msgspec.Raw, what: str) -> Array:
+def decode_data(datatype: str, shape: Sequence[int], data: bytes, what: str) -> Array:
     """Raises InvalidInput when the data does not fit datatype and shape exactly."""
     dtype = dtype_of(datatype, what)
     if datatype in BINARY_ONLY:
@@ -27,7 +28,7 @@ def decode_data(datatype: str, shape: Sequence[int], data: msgspec.Raw, what: st
             f"{what}: {datatype} has no JSON form; ask for binary: send the tensor as binary data", "datatype"
         )
     count = element_count(shape, what)
-    depth = _depth(bytes(data), what)
+    depth = _depth(data, what)
     if depth not in (1, len(shape)):
         raise InvalidInput(
             f"{what}: data is nested {depth} deep, the shape {list(shape)} has rank {len(shape)}", "shape"
@@ -69,6 +70,8 @@ def encode_data(datatype: str, array: Array, what: str) -> Any:
 
 def _depth(data: bytes, what: str) -> int:
     """How many brackets open before the first value."""
+    if data[:1] == b"[" and data[1:2] not in _NESTING:
+        return 1
     depth = 0
     for byte in data:
         if byte == 0x5B:

@@ -20,7 +20,9 @@ def priority_of(parameters: Mapping[str, Parameter]) -> int:
 
 
 def whole(parameters: Mapping[str, Parameter], name: str, default: int) -> int:
-    value = parameters.get(name, default)
+    if name not in parameters:
+        return default
+    value = parameters[name]
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidInput(f"parameter '{name}' is no whole number", "value")
     return value

@@ -156,7 +156,7 @@ def _inputs(inputs: list[_Input], binary: bytes | memoryview) -> list[Tensor]:
         if (size is None) == (not text):
             raise InvalidInput(f"{what}: give exactly one of data and binary_data_size", "malformed")
         if size is None:
-            array = decode_data(given.datatype, given.shape, given.data, what)
+            array = decode_data(given.datatype, given.shape, text, what)
         else:
             size = whole(given.parameters, "binary_data_size", 0)
             if size < 0 or position + size > len(binary):

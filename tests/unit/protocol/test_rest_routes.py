@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from modelyard.protocol.rest_routes import ANY, OPEN_PATHS, Route, owns, parse_path
 
-
 SEGMENTS = [b"v2", b"models", b"", b"m", b"versions", b"infer", b"ready", b"stats", b"repository", b"load", b"trace"]
 SEGMENTS += [b"%2e%2e", b"..", b"%00", b"%", b"%ff"]
 PATHS = st.lists(st.sampled_from(SEGMENTS), max_size=8).map(b"/".join)
