@@ -35,6 +35,7 @@ from modelyard.cache.redis import RedisStore
 from modelyard.dataplane import DataPlane, State
 from modelyard.errors import InvalidInput, ModelyardError
 from modelyard.pipeline import Shared
+from modelyard.protocol import asgi
 from modelyard.protocol.grpc_server import GrpcServer
 from modelyard.protocol.rest import Rest, failure
 from modelyard.repository import load_model
@@ -186,7 +187,7 @@ class ServedApp:
     """The ASGI application for uvicorn, and for `http_server.py` the way to the face (its port `Served`)."""
 
     def __init__(self, app: Any, application: Application) -> None:
-        self._app = app
+        self.others: asgi.App = app
         self._application = application
         self.max_body_bytes = application.settings.max_body_bytes
         self.receive_timeout_seconds = application.settings.receive_timeout_seconds
@@ -200,7 +201,7 @@ class ServedApp:
         return self._application.draining
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self._app(scope, receive, send)
+        await asgi.answer(scope, receive, send, rest=self.rest, others=self.others, max_body_bytes=self.max_body_bytes)
 
 
 def service(model: str) -> Callable[[type[ModelService]], ModelyardService]:

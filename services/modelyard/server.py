@@ -40,9 +40,8 @@ def serve(settings: Settings) -> None:
     """Serve `settings.model` until SIGTERM or SIGINT. Raises ConfigurationError, or OSError for a taken port."""
     read_spec(settings.repository / settings.model)  # a wrong name or model.yaml is said before anything starts
     listener = _listen("HTTP", settings.host, settings.http_port)
-    with _listen(
-        "gRPC", settings.host, settings.grpc_port
-    ) as probe:  # the gRPC library would say it late and at length
+    # the gRPC library would say late and at length that its port is taken
+    with _listen("gRPC", settings.host, settings.grpc_port) as probe:
         grpc_port = probe.getsockname()[1]
     settings = settings.model_copy(update={"http_port": listener.getsockname()[1], "grpc_port": grpc_port})
     with _private_folders(), listener:

@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from modelyard.errors import HeadersTooLarge, InvalidInput, ModelyardError, PayloadTooLarge, ReceiveTimeout
+from modelyard.protocol.asgi import App
 from modelyard.protocol.http_message import HttpRequest, HttpResponse
 from modelyard.protocol.rest import Rest, failure
 from modelyard.protocol.rest_routes import owns
@@ -36,6 +37,9 @@ class Served(Protocol):
 
     @property
     def rest(self) -> Rest: ...
+
+    others: App
+    """The application behind all paths that are not the face's own."""
 
     @property
     def draining(self) -> bool: ...
@@ -140,7 +144,7 @@ class HttpProtocol(HttpToolsProtocol):
             except ModelyardError as error:
                 self._answer(cycle, failure(error))
                 return
-            super()._start_asgi_task(cycle, app)
+            super()._start_asgi_task(cycle, cast(Any, self._served.others))
             return
         task = self.loop.create_task(self._handle(cycle))
         self._answering = task
