@@ -63,15 +63,26 @@ class Digit(BaseModel):
 def _read_png(text: str) -> Array:
     """float32 [8, 8], 0..16. Raises ValueError, which pydantic reports."""
     try:
-        raw = base64.b64decode(text, validate=True)
+        raw = base64.b64decode("".join(text.split()), validate=True)  # line breaks are common in base64
     except binascii.Error:
         raise ValueError("png is no base64") from None
     try:
         with Image.open(io.BytesIO(raw), formats=["PNG"]) as image:
             too_large = max(image.size) > MAX_SIDE  # known before a pixel is decoded
-            grey = None if too_large else image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
+            ink = None if too_large else _ink(image)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         raise ValueError("png holds no readable PNG image") from None
-    if grey is None:
+    if ink is None:
         raise ValueError(f"the PNG is larger than {MAX_SIDE} x {MAX_SIDE}")
-    return np.asarray(grey, np.float32) * (WHITE / 255)
+    return ink
+
+
+def _ink(image: Image.Image) -> Array:
+    """float32 [8, 8], 0..16: brightness; what is transparent is paper. 8 and 16 bits a channel."""
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
+        grey = Image.fromarray(np.asarray(image, np.float32) * np.float32(255 / 65535))
+    else:
+        paper = Image.new("RGBA", image.size, "black")
+        grey = Image.alpha_composite(paper, image.convert("RGBA")).convert("L")
+    small = grey.resize((SIDE, SIDE), Image.Resampling.BOX)
+    return np.asarray(small, np.float32) * np.float32(WHITE / 255)

@@ -13,6 +13,7 @@ start with one clear error; it is started and stopped by BentoML's own hooks.
 
 import asyncio
 import gc
+import inspect
 import logging
 import os
 import signal
@@ -26,10 +27,12 @@ from _bentoml_impl.server.app import ServiceAppFactory
 from _bentoml_sdk import Service
 from bentoml.exceptions import BentoMLException
 from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from modelyard import meters, metrics
+from modelyard import __version__, meters, metrics, openapi
 from modelyard.cache.memory import MemoryStore
 from modelyard.cache.redis import RedisStore
 from modelyard.dataplane import DataPlane, State
@@ -149,7 +152,20 @@ class ModelService:
 
 
 class _AppFactory(ServiceAppFactory):  # type: ignore[misc]  # untyped library
-    """BentoML's application with our errors: an object with a text, our status, never a list or a traceback."""
+    """BentoML's application with our errors (an object with a text, our status), our OpenAPI document, our page."""
+
+    def __call__(self) -> Starlette:
+        app: Starlette = super().__call__()
+        app.add_exception_handler(HTTPException, _respond_to_http)
+        return app
+
+    async def index_page(self, _: Request) -> Response:
+        return HTMLResponse(openapi.PAGE.replace("TITLE", self.service.name))
+
+    async def openapi_spec_view(self, _: Request) -> Response:
+        text = inspect.getdoc(self.service.inner) or ""
+        described = self.service.openapi_spec.asdict()
+        return JSONResponse(openapi.document_of(described, self.service.name, text, __version__))
 
     async def api_endpoint(self, name: str, request: Request) -> Response:
         try:
@@ -157,9 +173,7 @@ class _AppFactory(ServiceAppFactory):  # type: ignore[misc]  # untyped library
         except ModelyardError as error:
             return _respond(error)
         except ValidationError as error:
-            faults = error.errors(include_url=False, include_context=False, include_input=False)
-            text = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
-            return _respond(InvalidInput(text))
+            return _respond(InvalidInput(_faults(error)))
         except BentoMLException as error:
             status = error.error_code.value
             if status < 500:
@@ -227,6 +241,20 @@ def service(model: str) -> Callable[[type[ModelService]], ModelyardService]:
 def protocol_service(model: str) -> ModelyardService:
     """A service without a typed API, for any model folder."""
     return service(model)(type("ProtocolService", (ModelService,), {"__doc__": f"The inference protocol of {model}."}))
+
+
+def _faults(error: ValidationError) -> str:
+    """What pydantic found, one fault after the other: place and text."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    texts = [(".".join(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, ")) for fault in faults]
+    return "; ".join(f"{place}: {text}" if place else text for place, text in texts)
+
+
+async def _respond_to_http(_: Request, error: Exception) -> Response:
+    """An unknown path or a wrong method of the typed API."""
+    if not isinstance(error, HTTPException):
+        return _respond(error)
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
 def _respond(error: Exception) -> Response:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from pydantic import SecretStr
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from modelyard import __version__
 from modelyard.errors import ConfigurationError
@@ -165,7 +165,9 @@ def import_(
 def settings() -> None:
     """Print every setting with its environment variable, value and meaning."""
     current = Settings.from_environment()
-    table = Table("variable", "value", "meaning", box=None, header_style="bold")
+    longest = max(len(PREFIX + name) for name in Settings.model_fields)
+    variable = Column("variable", no_wrap=True, min_width=longest)
+    table = Table(variable, "value", "meaning", box=None, header_style="bold")
     for name, field in Settings.model_fields.items():
         value = getattr(current, name)
         secret = isinstance(value, SecretStr)

@@ -86,7 +86,8 @@ def configure_logging(level: str) -> None:
         stream=sys.stderr,
         force=True,
     )
-    for noisy in ("uvicorn.error", "bentoml", "bentoml.serve", "_bentoml_impl", "asyncio"):
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # a stranger's malformed request is worth no line
+    for noisy in ("bentoml", "bentoml.serve", "_bentoml_impl", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

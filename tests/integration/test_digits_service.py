@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -86,6 +87,11 @@ def png(image: Array, size: int = 8, mode: str = "L") -> str:
     """The image as a PNG in base64: white on black, `size` pixels wide and high."""
     grey = np.round(image[0] * (255 / BRIGHTEST)).astype(np.uint8)
     picture = Image.fromarray(grey).resize((size, size), Image.Resampling.NEAREST).convert(mode)
+    return base64_png(picture)
+
+
+def base64_png(picture: Image.Image) -> str:
+    """A picture as a PNG in base64, on one line."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode()
@@ -127,6 +133,25 @@ def test_classify_png_in_colour_modes(client: httpx.Client, held_out: Rows, mode
     again = classify(client, {"png": png(image, mode=mode)})
     assert again["label"] == grey["label"]
     np.testing.assert_allclose(again["probabilities"], grey["probabilities"], rtol=1e-3, atol=1e-3)
+
+
+def test_classify_png_with_transparent_paper(client: httpx.Client, held_out: Rows) -> None:
+    """White ink whose strength is the alpha channel, as drawing programs export it."""
+    image = held_out.images[0]
+    alpha = np.round(image[0] * (255 / BRIGHTEST)).astype(np.uint8)
+    white = np.dstack([np.full((*alpha.shape, 3), 255, np.uint8), alpha])
+    text = base64_png(Image.fromarray(white, "RGBA"))
+    grey = classify(client, {"image": pixels(image)})
+    np.testing.assert_allclose(classify(client, {"png": text})["probabilities"], grey["probabilities"], atol=1e-2)
+
+
+def test_classify_png_of_16_bits_with_line_breaks(client: httpx.Client, held_out: Rows) -> None:
+    image = held_out.images[0]
+    deep = np.round(image[0] * (65535 / BRIGHTEST)).astype(np.uint16)
+    text = base64_png(Image.fromarray(deep))
+    broken = "\n".join(text[start : start + 76] for start in range(0, len(text), 76)) + "\n"
+    grey = classify(client, {"image": pixels(image)})
+    np.testing.assert_allclose(classify(client, {"png": broken})["probabilities"], grey["probabilities"], atol=1e-3)
 
 
 def test_equal_images_are_answered_from_the_cache(client: httpx.Client, held_out: Rows) -> None:
@@ -211,6 +236,27 @@ def test_the_openapi_document_names_the_api(client: httpx.Client) -> None:
     operation = document["paths"]["/classify"]["post"]
     assert operation["requestBody"]
     assert "200" in operation["responses"]
+    assert document["openapi"].startswith("3.1")
+    assert operation["responses"]["4XX"]["content"]["application/json"]["schema"] == {
+        "$ref": "#/components/schemas/Error"
+    }
     text = json.dumps(document)
+    assert "root_input" not in text
+    for reference in re.findall(r'"#/components/schemas/([^"]+)"', text):
+        assert reference in document["components"]["schemas"]
     for word in ("image", "png", "label", "probabilities"):
         assert word in text
+
+
+def test_the_page_of_the_service_calls_nobody_else(client: httpx.Client) -> None:
+    page = client.get("/").raise_for_status().text
+    assert "docs.json" in page
+    assert "//" not in page.replace("<!DOCTYPE html>", "")
+    assert client.get("/static_content/swagger-ui-bundle.js").status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/classify", 405), ("GET", "/nothing", 404)])
+def test_errors_of_the_typed_api_are_objects(client: httpx.Client, method: str, path: str, status: int) -> None:
+    reply = client.request(method, path)
+    assert reply.status_code == status
+    assert reply.json()["error"]

@@ -10,7 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+import tritonclient.grpc as triton_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.integration.calls import until
 from tests.integration.harness import Server, import_model, serve
@@ -142,6 +145,23 @@ def refused(reason: str) -> bool:
     if reason.startswith("gRPC"):
         return "UNAVAILABLE" in reason or "CANCELLED" in reason
     return any(kind in reason for kind in ("ConnectionRefusedError", "ConnectionResetError", "RemoteDisconnected"))
+
+
+def test_an_idle_stream_does_not_hold_up_the_exit(server: Server) -> None:
+    """Clients keep streams open for hours: a health watch, a stream of inferences."""
+    with grpc.insecure_channel(server.grpc) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=60)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        client = triton_grpc.InferenceServerClient(server.grpc)
+        ended: list[object] = []
+        client.start_stream(lambda result, error: ended.append(error or result))
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert server.process.wait(EXIT_SECONDS) == 0
+        assert time.monotonic() - began < DRAIN_SECONDS + 5
+        client.stop_stream(cancel_requests=True)
+        client.close()
 
 
 @pytest.mark.parametrize("to", ["process", "group"])

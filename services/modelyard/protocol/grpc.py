@@ -16,7 +16,7 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 
 from modelyard.dataplane import EXTENSIONS, SERVER_NAME, SERVER_VERSION, DataPlane
-from modelyard.errors import InvalidInput, ModelyardError
+from modelyard.errors import InvalidInput, ModelyardError, Unavailable
 from modelyard.protocol._pb import open_inference_grpc_pb2 as pb
 from modelyard.protocol._pb import open_inference_grpc_pb2_grpc as pb_grpc
 from modelyard.protocol.grpc_codec import decode_request, encode_response
@@ -52,8 +52,10 @@ def describe(error: Exception) -> tuple[grpc.StatusCode, str]:
 
 
 class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
-    def __init__(self, dataplane: DataPlane) -> None:
+    def __init__(self, dataplane: DataPlane, stopping: asyncio.Event) -> None:
+        """`stopping` is set when the server stops: open streams then take no further request, and end."""
         self._dataplane = dataplane
+        self._stopping = stopping
 
     # --- health -----------------------------------------------------------------------------------------------------
 
@@ -93,10 +95,15 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
                 await waiting.put(None)
 
         reader = asyncio.create_task(read())
+        stop = asyncio.create_task(self._stopping.wait())
+        stop.add_done_callback(lambda _: reader.cancel())
         try:
             while (task := await waiting.get()) is not None:
                 yield await task
+            if self._stopping.is_set():
+                await fail(context, Unavailable("the server is shutting down"))
         finally:
+            stop.cancel()
             reader.cancel()
             while not waiting.empty():
                 if (left := waiting.get_nowait()) is not None:

@@ -1,6 +1,7 @@
 """The gRPC server: the inference service, grpc.health.v1 and reflection on one port."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -24,8 +25,9 @@ HEALTH_POLL_SECONDS = 0.2
 class Health(HealthServicer):  # type: ignore[misc]  # untyped library
     """grpc.health.v1: the server as a whole under the name "", every model under its own name."""
 
-    def __init__(self, dataplane: DataPlane) -> None:
+    def __init__(self, dataplane: DataPlane, stopping: asyncio.Event) -> None:
         self._dataplane = dataplane
+        self._stopping = stopping
 
     async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:
         status = self._status(request.service)
@@ -37,12 +39,13 @@ class Health(HealthServicer):  # type: ignore[misc]  # untyped library
         self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         sent: int | None = None
-        while True:
+        while not self._stopping.is_set():  # an open watch must not hold up a shutdown
             status = self._status(request.service)
             if status != sent:
                 sent = status
                 yield health_pb2.HealthCheckResponse(status=status)
-            await asyncio.sleep(HEALTH_POLL_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), HEALTH_POLL_SECONDS)
 
     def _status(self, service: str) -> Any:
         statuses = health_pb2.HealthCheckResponse
@@ -70,8 +73,9 @@ class GrpcServer:
                 ("grpc.http2.min_ping_interval_without_data_ms", 5000),
             )
         )
-        self._server.add_generic_rpc_handlers((_handlers(InferenceServicer(dataplane)),))
-        add_HealthServicer_to_server(Health(dataplane), self._server)
+        self._stopping = asyncio.Event()
+        self._server.add_generic_rpc_handlers((_handlers(InferenceServicer(dataplane, self._stopping)),))
+        add_HealthServicer_to_server(Health(dataplane, self._stopping), self._server)
         reflection.enable_server_reflection((_INFERENCE.full_name, _HEALTH, reflection.SERVICE_NAME), self._server)
 
     async def start(self, host: str, port: int) -> None:
@@ -86,7 +90,8 @@ class GrpcServer:
         await self._server.start()
 
     async def stop(self, grace: float) -> None:
-        """Sends GOAWAY, answers what is open within the grace, then closes."""
+        """Sends GOAWAY, answers what is open within the grace, then closes. Idle streams are ended at once."""
+        self._stopping.set()
         await self._server.stop(grace)
 
 

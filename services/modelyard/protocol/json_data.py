@@ -29,7 +29,7 @@ def decode_data(datatype: str, shape: Sequence[int], data: bytes, what: str) -> 
         )
     count = element_count(shape, what)
     depth = _depth(data, what)
-    if depth not in (1, len(shape)):
+    if depth not in (1, len(shape)) and (count or depth > len(shape)):  # an empty axis hides those inside it
         raise InvalidInput(
             f"{what}: data is nested {depth} deep, the shape {list(shape)} has rank {len(shape)}", "shape"
         )
@@ -43,7 +43,7 @@ def decode_data(datatype: str, shape: Sequence[int], data: bytes, what: str) -> 
         raise InvalidInput(f"{what}: a value is out of the range of {datatype}", "value") from None
     except ValueError:
         raise InvalidInput(f"{what}: data is ragged", "shape") from None
-    if array.shape != tuple(shape) and (depth > 1 or array.ndim != 1 or array.size != count):
+    if array.shape != tuple(shape) and (depth > 1 or array.ndim != 1 or array.size != count) and (count or array.size):
         raise InvalidInput(f"{what}: {array.size} values given, the shape {list(shape)} takes {count}", "size")
     if datatype in FLOATING and not np.isfinite(array).all():
         raise InvalidInput(f"{what}: a value is out of the range of {datatype}", "value")

@@ -39,20 +39,22 @@ class _Input(msgspec.Struct):
     name: str
     shape: list[int]
     datatype: str
-    parameters: dict[str, Parameter] = {}
+    parameters: dict[str, Parameter] | None = None
     data: msgspec.Raw = msgspec.Raw()
 
 
 class _Output(msgspec.Struct):
     name: str
-    parameters: dict[str, Parameter] = {}
+    parameters: dict[str, Parameter] | None = None
 
 
 class _Body(msgspec.Struct):
+    """Optional fields may be null: typed clients send what they have not got."""
+
     inputs: list[_Input]
-    id: str = ""
-    parameters: dict[str, Parameter] = {}
-    outputs: list[_Output] = []
+    id: str | None = None
+    parameters: dict[str, Parameter] | None = None
+    outputs: list[_Output] | None = None
 
 
 _decoder = msgspec.json.Decoder(_Body)
@@ -83,24 +85,26 @@ def decode_request(
         raise InvalidInput(f"Inference-Header-Content-Length is {json_length}, the body has {len(body)} bytes", "size")
     text, binary = (body, b"") if json_length is None else (body[:json_length], memoryview(body)[json_length:])
     parsed = _parse(text)
+    parameters, outputs = parsed.parameters or {}, parsed.outputs or []
     request = InferRequest(
         model_name=model,
         model_version=version,
-        id=parsed.id,
+        id=parsed.id or "",
         inputs=_inputs(parsed.inputs, binary),
-        outputs=tuple(output.name for output in parsed.outputs),
-        parameters=parsed.parameters,
-        timeout=timeout_of(parsed.parameters),
-        priority=priority_of(parsed.parameters),
+        outputs=tuple(output.name for output in outputs),
+        parameters=parameters,
+        timeout=timeout_of(parameters),
+        priority=priority_of(parameters),
         protocol="http",
     )
-    encoding = Encoding(default=flag(parsed.parameters, "binary_data_output", default=False))
-    for output in parsed.outputs:
-        _refuse_shared_memory(output.parameters)
-        if "classification" in output.parameters:
+    encoding = Encoding(default=flag(parameters, "binary_data_output", default=False))
+    for output in outputs:
+        wanted = output.parameters or {}
+        _refuse_shared_memory(wanted)
+        if "classification" in wanted:
             raise Unimplemented("the classification extension is not supported")
-        if "binary_data" in output.parameters:
-            encoding.by_output[output.name] = flag(output.parameters, "binary_data", default=False)
+        if "binary_data" in wanted:
+            encoding.by_output[output.name] = flag(wanted, "binary_data", default=False)
     return request, encoding
 
 
@@ -150,15 +154,17 @@ def _inputs(inputs: list[_Input], binary: bytes | memoryview) -> list[Tensor]:
     tensors, position = [], 0
     for given in inputs:
         what = f"input '{given.name[:80]}'"
-        _refuse_shared_memory(given.parameters)
-        size = given.parameters.get("binary_data_size")
+        parameters = given.parameters or {}
+        _refuse_shared_memory(parameters)
+        size = parameters.get("binary_data_size")
         text = bytes(given.data)
+        text = b"" if text == b"null" else text
         if (size is None) == (not text):
             raise InvalidInput(f"{what}: give exactly one of data and binary_data_size", "malformed")
         if size is None:
             array = decode_data(given.datatype, given.shape, text, what)
         else:
-            size = whole(given.parameters, "binary_data_size", 0)
+            size = whole(parameters, "binary_data_size", 0)
             if size < 0 or position + size > len(binary):
                 raise InvalidInput(f"{what}: binary_data_size {size} reaches past the body", "size")
             array = from_bytes(given.datatype, given.shape, binary[position : position + size], what)

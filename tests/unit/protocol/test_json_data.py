@@ -159,3 +159,9 @@ def test_bytes_that_are_no_text_say_to_ask_for_binary() -> None:
 def test_endless_nesting_is_refused() -> None:
     with pytest.raises(InvalidInput):
         decode("INT32", [1], b"[" * 100_000)
+
+
+@pytest.mark.parametrize(("shape", "data"), [([2, 0], [[], []]), ([2, 0, 3], [[], []]), ([0, 3], []), ([2, 0, 3], [])])
+def test_an_empty_axis_hides_those_inside_it(shape: list[int], data: list[Any]) -> None:
+    """What `np.zeros((2, 0, 3)).tolist()` gives says nothing of the 3."""
+    assert decode("FP32", shape, data).shape == tuple(shape)

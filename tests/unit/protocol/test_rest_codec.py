@@ -189,3 +189,21 @@ def test_a_raw_request_finds_its_one_free_dimension(datatype: str, count: int) -
 def test_a_raw_request_that_does_not_fit_is_refused(shape: list[int]) -> None:
     with pytest.raises(InvalidInput):
         decode_request(bytes(20), 0, "m", "", lambda: ("x", "FP32", shape))
+
+
+def test_optional_fields_may_be_null() -> None:
+    """Typed clients send what they have not got as null."""
+    body = orjson.dumps(
+        {
+            "id": None,
+            "parameters": None,
+            "outputs": None,
+            "inputs": [{"name": "x", "datatype": "FP32", "shape": [2], "data": [1, 2], "parameters": None}],
+        }
+    )
+    request, encoding = decode_request(body, None, "m", "", lambda: ("x", "FP32", [2]))
+    assert request.id == ""
+    assert request.parameters == {}
+    assert request.outputs == ()
+    assert request.inputs[0].array.tolist() == [1.0, 2.0]
+    assert not encoding.default
