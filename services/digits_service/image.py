@@ -7,14 +7,15 @@ from typing import Annotated, Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from modelyard.app import InvalidInput
 from modelyard.tensors import Array
 
 SIDE = 8
 WHITE = 16.0
 """The model's pixels go from 0 (paper) to 16 (ink), as in scikit-learn's digits."""
-MAX_SIDE = 4096
+MAX_SIDE = 1024
 
 Pixel = Annotated[float, Field(ge=0, le=WHITE)]
 Line = Annotated[list[Pixel], Field(min_length=SIDE, max_length=SIDE)]
@@ -34,21 +35,19 @@ class DigitImage(BaseModel):
         max_length=2**22,
     )
 
-    _array: Array = PrivateAttr()
-
     @model_validator(mode="after")
     def _exactly_one(self) -> "DigitImage":
-        """The picture is read while the request is checked, so that a bad PNG is the caller's error."""
         if (self.image is None) == (self.png is None):
             raise ValueError("give exactly one of image and png")
-        grey = np.array(self.image, np.float32) if self.png is None else _read_png(self.png)
-        self._array = grey.reshape(1, 1, SIDE, SIDE)
         return self
 
-    @property
     def array(self) -> Array:
-        """float32 [1, 1, 8, 8], 0..16."""
-        return self._array
+        """float32 [1, 1, 8, 8], 0..16. A PNG takes milliseconds to decode: call it in a thread.
+
+        Raises InvalidInput when `png` is no PNG.
+        """
+        grey = np.array(self.image, np.float32) if self.png is None else _read_png(self.png)
+        return grey.reshape(1, 1, SIDE, SIDE)
 
 
 class Digit(BaseModel):
@@ -61,19 +60,19 @@ class Digit(BaseModel):
 
 
 def _read_png(text: str) -> Array:
-    """float32 [8, 8], 0..16. Raises ValueError, which pydantic reports."""
+    """float32 [8, 8], 0..16."""
     try:
         raw = base64.b64decode("".join(text.split()), validate=True)  # line breaks are common in base64
     except binascii.Error:
-        raise ValueError("png is no base64") from None
+        raise InvalidInput("png is no base64", "value") from None
     try:
         with Image.open(io.BytesIO(raw), formats=["PNG"]) as image:
             too_large = max(image.size) > MAX_SIDE  # known before a pixel is decoded
             ink = None if too_large else _ink(image)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise ValueError("png holds no readable PNG image") from None
+        raise InvalidInput("png holds no readable PNG image", "value") from None
     if ink is None:
-        raise ValueError(f"the PNG is larger than {MAX_SIDE} x {MAX_SIDE}")
+        raise InvalidInput(f"the PNG is larger than {MAX_SIDE} x {MAX_SIDE}", "shape")
     return ink
 
 
@@ -81,8 +80,10 @@ def _ink(image: Image.Image) -> Array:
     """float32 [8, 8], 0..16: brightness; what is transparent is paper. 8 and 16 bits a channel."""
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
         grey = Image.fromarray(np.asarray(image, np.float32) * np.float32(255 / 65535))
-    else:
+    elif image.has_transparency_data:
         paper = Image.new("RGBA", image.size, "black")
         grey = Image.alpha_composite(paper, image.convert("RGBA")).convert("L")
+    else:
+        grey = image.convert("L")
     small = grey.resize((SIDE, SIDE), Image.Resampling.BOX)
     return np.asarray(small, np.float32) * np.float32(WHITE / 255)

@@ -45,6 +45,16 @@ from modelyard.repository import load_model
 from modelyard.settings import Settings, unknown_variables
 from modelyard.tensors import Array, InferRequest, InferResponse, Tensor
 
+__all__ = [
+    "Application",
+    "InvalidInput",
+    "ModelService",
+    "ModelyardService",
+    "ServedApp",
+    "protocol_service",
+    "service",
+]
+
 log = logging.getLogger("modelyard.app")
 
 FLUSH_SECONDS = 0.25
@@ -88,6 +98,7 @@ class Application:
         gc.freeze()  # what stands now stands for good: full collections need not walk through it again and again
         self.dataplane.state = State.SERVING
         self._flush_metrics()
+        log.info("ready")
 
     async def stop(self) -> None:
         """Refuse new work, answer what is open, close everything."""
@@ -148,7 +159,7 @@ class ModelService:
         tensors = [Tensor.from_array(name, array) for name, array in inputs.items()]
         request = InferRequest(self.model, tensors, outputs=tuple(outputs), protocol="api")
         application = self.bento_service.application
-        return await application.dataplane.infer(request, "api")
+        return await application.dataplane.infer(request, "api", lambda response: response)
 
 
 class _AppFactory(ServiceAppFactory):  # type: ignore[misc]  # untyped library
@@ -205,6 +216,8 @@ class ServedApp:
         self._application = application
         self.max_body_bytes = application.settings.max_body_bytes
         self.receive_timeout_seconds = application.settings.receive_timeout_seconds
+        self.max_held_bytes = application.settings.max_queue_bytes
+        self.held_bytes = 0
 
     @property
     def rest(self) -> Rest:

@@ -117,7 +117,7 @@ def inspect(name: ModelName, repository: Repository = None) -> None:
         for refused, why in loaded.chain.refusals.items():
             out.print(f"             not {refused}: {why}", highlight=False)
         for metric, value in manifest.metrics.items():
-            out.print(f"    {metric:8} {value:g}", highlight=False)
+            out.print(f"    {metric:8} {value:.4f}", highlight=False)
     for version_name, reason in model.refused.items():
         out.print(f"  version {version_name} is refused: {reason}", highlight=False)
 

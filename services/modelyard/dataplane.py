@@ -7,9 +7,10 @@ may also raise whatever went wrong inside: the faces turn that into 'internal er
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeVar
 
 from modelyard import __version__, describe, meters, metrics
 from modelyard.admission import Quota
@@ -21,6 +22,8 @@ from modelyard.repository import LoadedModel, refresh
 from modelyard.tensors import InferRequest, InferResponse
 
 log = logging.getLogger("modelyard.dataplane")
+
+T = TypeVar("T")
 
 SERVER_NAME = "modelyard"
 SERVER_VERSION = __version__
@@ -143,8 +146,10 @@ class DataPlane:
         """The tenant behind an Authorization value. Raises Unauthenticated or PermissionDenied."""
         return self._keys.tenant(authorization)
 
-    async def infer(self, request: InferRequest, tenant: str) -> InferResponse:
-        """Answer a request; count it whatever becomes of it."""
+    async def infer(
+        self, request: InferRequest, tenant: str, encode: Callable[[InferResponse], T], decode_seconds: float = 0.0
+    ) -> T:
+        """Answer a request in the form that `encode` gives it; count it whatever becomes of it."""
         pipeline = self.pipeline(request.model_name, request.model_version)
         started = time.perf_counter()
         pipeline.metrics.in_flight.inc()
@@ -152,6 +157,9 @@ class DataPlane:
         try:
             self._quota.take(tenant, request.model_name)
             response = await pipeline.infer(request)
+            encoding = time.perf_counter()
+            encoded = encode(response)
+            pipeline.converted(decode_seconds, time.perf_counter() - encoding)
             outcome = "ok"
         except ModelyardError as error:
             outcome = error.outcome
@@ -168,13 +176,14 @@ class DataPlane:
             statistics = pipeline.statistics
             (statistics.success if outcome == "ok" else statistics.fail).add(seconds)
             statistics.last_inference = time.time_ns() // 1_000_000
-        return response
+        return encoded
 
-    def invalid(self, model: str, error: InvalidInput, protocol: str) -> None:
+    def refused(self, model: str, error: ModelyardError, protocol: str) -> None:
         """Count a request that could not even be decoded, when it named a model that is served."""
         served = self._models.get(model)
         if served and served.pipelines:
-            metrics.input_invalid.labels(model, error.reason).inc()
+            if isinstance(error, InvalidInput):
+                metrics.input_invalid.labels(model, error.reason).inc()
             served.pipelines[served.default].metrics.answered(protocol, error.outcome, 0.0)
 
     # --- repository extension -------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ def serve(settings: Settings) -> None:
         _export(settings)
         configure_logging(settings.log_level)
         log.info(
-            "serving %s at http://%s:%d and grpc://%s:%d",
+            "loading %s, to be served at http://%s:%d and grpc://%s:%d",
             *(settings.model, settings.host, settings.http_port, settings.host, settings.grpc_port),
         )
         if settings.workers == 1:

@@ -45,7 +45,7 @@ class Settings(BaseModel):
     receive_timeout_seconds: float = Field(20.0, gt=0, description="a request must have arrived whole within this")
     keep_alive_seconds: float = Field(75.0, gt=0, description="an idle HTTP connection is closed after this")
     max_queue_bytes: int = Field(
-        512 * 2**20, ge=2**20, description="inputs that may wait for the model; more is refused with 503"
+        512 * 2**20, ge=2**20, description="request bodies, and inputs in the queue, held at once; more gets 503"
     )
 
     drain_seconds: float = Field(2.0, ge=0, description="after SIGTERM: not ready, but still serving")

@@ -21,7 +21,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -119,14 +119,14 @@ class RedisStore:
             if self._up:
                 with contextlib.suppress(*_FAULTS):
                     async with self._operation("get"), asyncio.timeout(self._timeout):
-                        found = await self._reader.mget(names)
+                        found = _checked(await self._reader.mget(names), len(names))
         finally:
             position = 0
             for keys, future in batch:
                 part = found[position : position + len(keys)]
                 position += len(keys)
                 if not future.done():
-                    future.set_result([MISS if entry is None else entry for entry in part])
+                    future.set_result([entry if isinstance(entry, bytes) else MISS for entry in part])
             self._read_next()
 
     # --- writes -----------------------------------------------------------------------------------------------------
@@ -212,6 +212,10 @@ class RedisStore:
         started = time.perf_counter()
         try:
             yield
+        except (TypeError, ValueError, AttributeError) as error:  # redis-py on a reply of the wrong kind
+            metrics.cache_errors.labels("redis", op, "response").inc()
+            self._fail(error, "response")
+            raise ResponseError("a reply of the wrong kind") from None
         except _FAULTS as error:
             reason = _reason(error)
             metrics.cache_errors.labels("redis", op, reason).inc()
@@ -255,6 +259,13 @@ class RedisStore:
 
     def _name(self, key: Key) -> bytes:
         return self._prefix + key.hex().encode()
+
+
+def _checked(reply: object, count: int) -> Sequence[Any]:
+    """An MGET's reply. Whatever else stands at the other end counts as a tier that fails."""
+    if not isinstance(reply, list) or len(reply) != count:
+        raise ResponseError("the reply to MGET is no list of as many values")
+    return reply
 
 
 def _give_up(keys: Sequence[Key], future: _Found) -> None:

@@ -6,6 +6,7 @@ Everything between the first and the last step works by callbacks on rows in fli
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,6 +21,8 @@ from modelyard.cache.memory import MemoryStore
 from modelyard.cache.store import MISS, Key, Missing, Row, Store
 from modelyard.errors import ModelyardError
 from modelyard.tensors import FLOATING, Array, Tensor
+
+log = logging.getLogger("modelyard.cache")
 
 Done = Callable[[Sequence[Array] | Exception], None]
 
@@ -141,9 +144,17 @@ class ResponseCache:
             if unknown:
                 self._run(unknown, unknown_slots, waiter)
 
-        redis.get([flight.key for flight in flights]).add_done_callback(
-            lambda future: answered([MISS] * len(flights) if future.cancelled() else future.result())
-        )
+        def guarded(future: asyncio.Future[list[bytes | Missing]]) -> None:
+            try:
+                answered(future.result())
+            except (Exception, asyncio.CancelledError) as error:
+                # a fault of the cache is never one of the request: what has not landed is computed
+                log.error("a cache look-up failed: %s", type(error).__name__)
+                left = [(f, s) for f, s in zip(flights, slots, strict=True) if self._flights.get(f.key) is f]
+                if left:
+                    self._run([flight for flight, _ in left], [slot for _, slot in left], waiter)
+
+        redis.get([flight.key for flight in flights]).add_done_callback(guarded)
 
     def _run(self, flights: list[Flight], slots: list[int], waiter: Waiter) -> None:
         """Compute the rows of `waiter` in `slots`, one flight each."""
@@ -153,8 +164,12 @@ class ResponseCache:
         def done(result: Sequence[Array] | Exception) -> None:
             if isinstance(result, Exception):
                 self._fail(flights, result)
-            else:
+                return
+            try:
                 self._fill(flights, result, waiter.signature)
+            except Exception as error:
+                self._fail([flight for flight in flights if flight.waiting], error)
+                raise
 
         def wanted() -> bool:
             return any(flight.waiting for flight in flights)

@@ -30,17 +30,22 @@ async def answer(scope: Scope, receive: Receive, send: Send, *, rest: Rest, othe
             rest.gate(request)
             await others(scope, receive, send)
             return
-        request.body = await _body(receive, max_body_bytes)
+        body = await _body(receive, max_body_bytes)
+        if body is None:
+            return  # the client went away in the middle
+        request.body = body
     except ModelyardError as error:
         await _send(send, failure(error))
         return
     await _send(send, await rest.handle(request))
 
 
-async def _body(receive: Receive, limit: int) -> bytes:
+async def _body(receive: Receive, limit: int) -> bytes | None:
     body = bytearray()
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
         body += message.get("body", b"")
         if len(body) > limit:
             raise PayloadTooLarge(f"the body is above {limit} bytes")

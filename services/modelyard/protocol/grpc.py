@@ -125,21 +125,16 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
     async def _infer(
         self, message: pb.ModelInferRequest, tenant: str, remaining: float | None
     ) -> pb.ModelInferResponse:
-        pipeline = self._dataplane.pipeline(message.model_name, message.model_version)
+        self._dataplane.pipeline(message.model_name, message.model_version)
         started = time.perf_counter()
         try:
             request = decode_request(message)
-        except InvalidInput as error:
-            self._dataplane.invalid(message.model_name, error, "grpc")
+        except ModelyardError as error:
+            self._dataplane.refused(message.model_name, error, "grpc")
             raise
         if remaining is not None:
             request.timeout = remaining if request.timeout is None else min(remaining, request.timeout)
-        decode_seconds = time.perf_counter() - started
-        response = await self._dataplane.infer(request, tenant)
-        started = time.perf_counter()
-        answer = encode_response(response)
-        pipeline.converted(decode_seconds, time.perf_counter() - started)
-        return answer
+        return await self._dataplane.infer(request, tenant, encode_response, time.perf_counter() - started)
 
     # --- metadata ---------------------------------------------------------------------------------------------------
 

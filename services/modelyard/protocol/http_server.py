@@ -13,11 +13,11 @@ from typing import Any, Protocol, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from modelyard.errors import HeadersTooLarge, InvalidInput, ModelyardError, PayloadTooLarge, ReceiveTimeout
+from modelyard.errors import HeadersTooLarge, InvalidInput, ModelyardError, Overloaded, PayloadTooLarge, ReceiveTimeout
 from modelyard.protocol.asgi import App
 from modelyard.protocol.http_message import HttpRequest, HttpResponse
 from modelyard.protocol.rest import Rest, failure
-from modelyard.protocol.rest_routes import owns
+from modelyard.protocol.rest_routes import OPEN_PATHS, owns
 
 log = logging.getLogger("modelyard.http")
 
@@ -34,6 +34,9 @@ class Served(Protocol):
 
     max_body_bytes: int
     receive_timeout_seconds: float
+    max_held_bytes: int
+    held_bytes: int
+    """Bytes of bodies that all connections hold together."""
 
     @property
     def rest(self) -> Rest: ...
@@ -59,6 +62,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._refused = False
         self._header_bytes = 0
         self._body_bytes = 0
+        self._held = 0
+        """Bytes of bodies that this connection's open requests hold."""
         self._answering: asyncio.Task[None] | None = None
 
     # --- what arrives -----------------------------------------------------------------------------------------------
@@ -72,6 +77,12 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         if self._answering is not None:
             self._answering.cancel()  # nobody is left to read the answer: its work may be dropped
+            self._answering = None
+        # connection, cycle and task refer to each other: a body must not wait for the garbage collector
+        for cycle in (self.cycle, *(waiting for waiting, _ in self.pipeline)):
+            _drop_body(cycle)
+        self.pipeline.clear()
+        self._release()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -93,8 +104,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._body_bytes = 0
 
     def on_headers_complete(self) -> None:
-        super().on_headers_complete()
         self._in_body = True
+        super().on_headers_complete()
         length = dict(self.headers).get(b"content-length", b"")
         if length.isdigit() and int(length) > self._max_body:
             self._refuse(self._too_large())
@@ -103,8 +114,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._body_bytes += len(body)
         if self._refused:
             return
+        self._held += len(body)
+        self._served.held_bytes += len(body)
         if self._body_bytes > self._max_body:
             self._refuse(self._too_large())
+        elif self._served.held_bytes > self._served.max_held_bytes:
+            self._refuse(Overloaded("too many requests are being received at once"))
         else:
             super().on_body(body)
 
@@ -138,12 +153,14 @@ class HttpProtocol(HttpToolsProtocol):
         if self._served.draining:
             cycle.keep_alive = False
         path = cycle.scope["raw_path"]
+        try:
+            if path not in OPEN_PATHS:
+                self._served.rest.gate(self._request(cycle))  # before a stranger's body is read
+        except ModelyardError as error:
+            cycle.keep_alive = False
+            self._answer(cycle, failure(error))
+            return
         if not owns(path):
-            try:
-                self._served.rest.gate(self._request(cycle))
-            except ModelyardError as error:
-                self._answer(cycle, failure(error))
-                return
             super()._start_asgi_task(cycle, cast(Any, self._served.others))
             return
         task = self.loop.create_task(self._handle(cycle))
@@ -165,6 +182,7 @@ class HttpProtocol(HttpToolsProtocol):
             await self.flow.drain()  # a client that does not read its answers gets no more of them computed
         request = self._request(cycle)
         request.body = bytes(cycle.body)
+        _drop_body(cycle)
         response = await self._served.rest.handle(request)
         self._answer(cycle, response)
 
@@ -180,11 +198,14 @@ class HttpProtocol(HttpToolsProtocol):
             cycle.keep_alive = False
         self.transport.write(_render(response, cycle.keep_alive, head=cycle.scope["method"] == "HEAD"))
         cycle.response_started = cycle.response_complete = True
-        if not cycle.keep_alive:
+        if not cycle.keep_alive and cycle.more_body:
+            self._linger()
+        elif not cycle.keep_alive:
             self.transport.close()
         self.on_response_complete()
 
     def on_response_complete(self) -> None:
+        self._release()
         super().on_response_complete()
         if self.pipeline and not self.transport.is_closing():
             self.flow.pause_reading()  # answer what is here before reading more: a pipeline must not grow without bound
@@ -196,15 +217,28 @@ class HttpProtocol(HttpToolsProtocol):
         cycle = cast("RequestResponseCycle | None", self.cycle)
         unanswered = cycle is not None and not cycle.response_complete
         if cycle is not None and unanswered and self._in_body:
+            _drop_body(cycle)
             cycle.disconnected = True
             cycle.message_event.set()  # wakes whoever waits for the rest of the body
             unanswered = cycle.response_started
         if not unanswered and not self.pipeline:  # else an earlier request is still being answered: only close
             self.transport.write(_render(failure(error), keep_alive=False))
+            self._linger()
+        else:
+            self.loop.call_later(LINGER_SECONDS, self.transport.close)
+        self._release()
+
+    def _linger(self) -> None:
+        """Half-close: the client sees answer and end at once, while what it still sends is thrown away."""
+        self._refused = True
         self.flow.resume_reading()
-        if not unanswered and not self.pipeline and self.transport.can_write_eof():
-            self.transport.write_eof()  # the client sees the end at once, while the rest of its body is thrown away
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
         self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def _release(self) -> None:
+        self._served.held_bytes -= self._held
+        self._held = 0
 
     def _listening(self) -> bool:
         return not (self._refused or self.transport.is_closing())
@@ -228,8 +262,15 @@ class HttpProtocol(HttpToolsProtocol):
         self._deadline = None
         if self.flow.read_paused:
             self._arm()  # it is the server that does not read on, while it answers this connection's earlier requests
+        elif not self._header_bytes and not self._in_body:
+            self.transport.close()  # a connection that was opened in advance and never used is owed no answer
         elif not self.transport.is_closing():
             self._refuse(ReceiveTimeout(f"the request did not arrive within {self._receive_timeout:g} s"))
+
+
+def _drop_body(cycle: RequestResponseCycle | None) -> None:
+    if cycle is not None:
+        cycle.body = bytearray()
 
 
 def _render(response: HttpResponse, keep_alive: bool, *, head: bool = False) -> bytes:

@@ -28,8 +28,9 @@ from modelyard.errors import (
     UnsupportedMediaType,
 )
 from modelyard.protocol.http_message import HttpRequest, HttpResponse, deflate, inflate
-from modelyard.protocol.rest_codec import decode_request, encode_response
+from modelyard.protocol.rest_codec import Encoding, decode_request, encode_response
 from modelyard.protocol.rest_routes import ANY, OPEN_PATHS, Route, parse_path
+from modelyard.tensors import InferResponse
 
 log = logging.getLogger("modelyard.rest")
 
@@ -81,7 +82,7 @@ class Rest:
 
     async def _infer(self, request: HttpRequest, route: Route) -> HttpResponse:
         dataplane = self._dataplane
-        pipeline = dataplane.pipeline(route.model, route.version)
+        dataplane.pipeline(route.model, route.version)  # an unknown model is said before the body is looked at
         started = time.perf_counter()
         try:
             body = await self._body(request)
@@ -92,24 +93,16 @@ class Rest:
                 route.version,
                 lambda: dataplane.sole_input(route.model, route.version),
             )
-        except InvalidInput as error:
-            dataplane.invalid(route.model, error, "http")
+        except ModelyardError as error:
+            dataplane.refused(route.model, error, "http")
             raise
-        decode_seconds = time.perf_counter() - started
-        response = await dataplane.infer(decoded, request.tenant)
-        started = time.perf_counter()
-        parts: Sequence[bytes]
-        parts, json_length = encode_response(response, encoding)
-        pipeline.converted(decode_seconds, time.perf_counter() - started)
-        headers = [(b"x-modelyard-backend", str(response.parameters["backend"]).encode())]
-        if json_length is not None:
-            headers.append((b"inference-header-content-length", b"%d" % json_length))
-        if b"accept-encoding" in request.headers:
-            parts, compressed = deflate(parts, request.header(b"accept-encoding"))
-            if compressed:
-                headers.append((b"content-encoding", compressed))
-        content_type = b"application/json" if json_length is None else b"application/octet-stream"
-        return HttpResponse(200, parts, content_type, headers)
+        accepted = request.header(b"accept-encoding")
+        return await dataplane.infer(
+            decoded,
+            request.tenant,
+            lambda response: _encoded(response, encoding, accepted),
+            time.perf_counter() - started,
+        )
 
     async def _body(self, request: HttpRequest) -> bytes:
         if request.headers.get(b"content-type", b"") not in _MEDIA_TYPES:
@@ -204,6 +197,19 @@ def _document(request: HttpRequest) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InvalidInput("the body is no JSON object")
     return document
+
+
+def _encoded(response: InferResponse, encoding: Encoding, accepted: str) -> HttpResponse:
+    parts: Sequence[bytes]
+    parts, json_length = encode_response(response, encoding)
+    headers = [(b"x-modelyard-backend", str(response.parameters["backend"]).encode())]
+    if json_length is not None:
+        headers.append((b"inference-header-content-length", b"%d" % json_length))
+    parts, compressed = deflate(parts, accepted)
+    if compressed:
+        headers.append((b"content-encoding", compressed))
+    content_type = b"application/json" if json_length is None else b"application/octet-stream"
+    return HttpResponse(200, parts, content_type, headers)
 
 
 def _check_media_type(content_type: str) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import numpy as np
+import pytest
 
 from modelyard.cache.codec import decode
 from modelyard.cache.key import row_keys
@@ -160,3 +162,17 @@ async def test_a_row_that_is_no_number_is_not_written() -> None:
     bench.model.calls[0].answer([np.array([[np.nan], [1.0]], np.float32)])
     await task
     assert set(redis.entries) == {key_of(bench, 2)}
+
+
+@pytest.mark.parametrize("reply", [[1, 2], [], [b"", None, None]])
+async def test_a_reply_that_is_none_is_computed(reply: list[Any]) -> None:
+    """Whatever stands at the other end: a fault of the cache is never one of the request."""
+    redis = FakeRedis(hold=True)
+    bench = Bench(redis=redis)
+    task = bench.start(1, 2)
+    await settle()
+    redis.asked[0][1].set_result(reply)
+    await settle()
+    for call in bench.model.calls:
+        call.answer()
+    assert (await task)[0] == [10.0, 20.0]
