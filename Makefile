@@ -38,7 +38,7 @@ types: setup ## mypy --strict
 imports: setup ## who may import whom
 	@$(BIN)/lint-imports --no-logo
 
-pytest: setup ## the tests alone (PYTEST_ARGS="-k cache -x")
+pytest: train ## the tests alone (PYTEST_ARGS="-k cache -x")
 	@# Two processes: tritonclient's messages and ours have the same protobuf names, and one process holds one set.
 	@$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
 	@$(BIN)/python -m pytest tests/integration -n 2 --dist loadfile $(PYTEST_ARGS)

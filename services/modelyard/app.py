@@ -33,6 +33,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from modelyard import __version__, meters, metrics, openapi
+from modelyard.auth import current_tenant
 from modelyard.cache.memory import MemoryStore
 from modelyard.cache.redis import RedisStore
 from modelyard.dataplane import DataPlane, State
@@ -159,7 +160,7 @@ class ModelService:
         tensors = [Tensor.from_array(name, array) for name, array in inputs.items()]
         request = InferRequest(self.model, tensors, outputs=tuple(outputs), protocol="api")
         application = self.bento_service.application
-        return await application.dataplane.infer(request, "api", lambda response: response)
+        return await application.dataplane.infer(request, current_tenant.get(), lambda response: response)
 
 
 class _AppFactory(ServiceAppFactory):  # type: ignore[misc]  # untyped library

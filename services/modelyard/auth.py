@@ -1,10 +1,14 @@
 """Who is calling: bearer tokens against the keys of MODELYARD_API_KEYS. Both protocols ask here."""
 
 import hmac
+from contextvars import ContextVar
 
 from modelyard.errors import PermissionDenied, Unauthenticated
 
 ANONYMOUS = "anonymous"
+
+current_tenant: ContextVar[str] = ContextVar("current_tenant", default=ANONYMOUS)
+"""Whose request this is, for code that a framework calls in between: the typed API's methods."""
 
 
 class Keys:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from modelyard import __version__, describe, meters, metrics
 from modelyard.admission import Quota
-from modelyard.auth import Keys
+from modelyard.auth import Keys, current_tenant
 from modelyard.errors import ConfigurationError, InvalidInput, ModelNotReady, ModelyardError, NotFound, PermissionDenied
 from modelyard.manifest import version_order
 from modelyard.pipeline import Pipeline, Shared
@@ -144,7 +144,9 @@ class DataPlane:
 
     def authenticate(self, authorization: str | None) -> str:
         """The tenant behind an Authorization value. Raises Unauthenticated or PermissionDenied."""
-        return self._keys.tenant(authorization)
+        tenant = self._keys.tenant(authorization)
+        current_tenant.set(tenant)
+        return tenant
 
     async def infer(
         self, request: InferRequest, tenant: str, encode: Callable[[InferResponse], T], decode_seconds: float = 0.0

@@ -73,7 +73,7 @@ cache_bytes = Gauge(_PREFIX + "cache_bytes", "Size of the memory tier.", multipr
 
 backend_active = Gauge(
     _PREFIX + "backend_active",
-    "1 for the backend that runs the model.",
+    "Loaded versions that this backend runs, over all workers.",
     ("model", "backend"),
     multiprocess_mode="livesum",
 )

@@ -260,3 +260,16 @@ def test_errors_of_the_typed_api_are_objects(client: httpx.Client, method: str, 
     reply = client.request(method, path)
     assert reply.status_code == status
     assert reply.json()["error"]
+
+
+def test_each_caller_has_a_quota_of_its_own(repository: Path) -> None:
+    settings = {"MODELYARD_API_KEYS": "alice:key1,bob:key2", "MODELYARD_TENANT_REQUESTS_PER_SECOND": "2"}
+    blank = {"image": np.zeros((8, 8)).tolist()}
+    with serve(repository, "digits", settings) as server, httpx.Client(base_url=server.url, timeout=30) as client:
+
+        def ask_as(key: str) -> int:
+            return client.post("/classify", json=blank, headers={"Authorization": f"Bearer {key}"}).status_code
+
+        assert 429 in [ask_as("key1") for _ in range(8)]
+        assert ask_as("key2") == 200
+        assert ask_as("key3") == 403

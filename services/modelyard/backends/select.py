@@ -96,7 +96,7 @@ class Chain:
         raise first_error or BackendUnavailable("no backend is open")
 
     def close(self) -> None:
-        metrics.backend_active.labels(self._spec.name, self.active.name).set(0)
+        metrics.backend_active.labels(self._spec.name, self.active.name).dec()
         for link in self._links.values():
             link.close()
 
@@ -158,6 +158,6 @@ class Chain:
     def _show(self, position: int, previous: int | None) -> None:
         name = self._links[position].name
         if previous is not None:
-            metrics.backend_active.labels(self._spec.name, self._links[previous].name).set(0)
+            metrics.backend_active.labels(self._spec.name, self._links[previous].name).dec()
             log.warning("%s: now on %s, before on %s", self._spec.name, name, self._links[previous].name)
-        metrics.backend_active.labels(self._spec.name, name).set(1)
+        metrics.backend_active.labels(self._spec.name, name).inc()

@@ -36,7 +36,7 @@ log = logging.getLogger("modelyard.rest")
 
 _MEDIA_TYPES = frozenset({b"", b"application/json", b"application/octet-stream", b"application/x-www-form-urlencoded"})
 _LARGE = 65536
-"""A compressed body above this is inflated in a thread: the event loop has others to serve."""
+"""A body above this is inflated, and an answer compressed, in a thread: the event loop has others to serve."""
 
 
 class Rest:
@@ -97,12 +97,10 @@ class Rest:
             dataplane.refused(route.model, error, "http")
             raise
         accepted = request.header(b"accept-encoding")
-        return await dataplane.infer(
-            decoded,
-            request.tenant,
-            lambda response: _encoded(response, encoding, accepted),
-            time.perf_counter() - started,
+        response = await dataplane.infer(
+            decoded, request.tenant, lambda answer: _encoded(answer, encoding), time.perf_counter() - started
         )
+        return await _compressed(response, accepted) if accepted else response
 
     async def _body(self, request: HttpRequest) -> bytes:
         if request.headers.get(b"content-type", b"") not in _MEDIA_TYPES:
@@ -199,17 +197,24 @@ def _document(request: HttpRequest) -> dict[str, Any]:
     return document
 
 
-def _encoded(response: InferResponse, encoding: Encoding, accepted: str) -> HttpResponse:
+def _encoded(response: InferResponse, encoding: Encoding) -> HttpResponse:
     parts: Sequence[bytes]
     parts, json_length = encode_response(response, encoding)
     headers = [(b"x-modelyard-backend", str(response.parameters["backend"]).encode())]
     if json_length is not None:
         headers.append((b"inference-header-content-length", b"%d" % json_length))
-    parts, compressed = deflate(parts, accepted)
-    if compressed:
-        headers.append((b"content-encoding", compressed))
     content_type = b"application/json" if json_length is None else b"application/octet-stream"
     return HttpResponse(200, parts, content_type, headers)
+
+
+async def _compressed(response: HttpResponse, accepted: str) -> HttpResponse:
+    if sum(map(len, response.parts)) > _LARGE:
+        response.parts, coding = await asyncio.to_thread(deflate, response.parts, accepted)
+    else:
+        response.parts, coding = deflate(response.parts, accepted)
+    if coding:
+        response.headers.append((b"content-encoding", coding))
+    return response
 
 
 def _check_media_type(content_type: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from modelyard import metrics
 from modelyard.backends.base import Backend, BackendUnavailable
 from modelyard.backends.select import BREAKER, REPROBE_SECONDS, Chain
 from modelyard.errors import ConfigurationError, InvalidInput
@@ -19,6 +20,12 @@ INPUT = [np.ones((1, 1), np.float32)]
 TRT: BackendName = "tensorrt"
 CUDA: BackendName = "onnxruntime-cuda"
 CPU: BackendName = "onnxruntime-cpu"
+
+
+@pytest.fixture(autouse=True)
+def no_chains_of_other_tests() -> None:
+    """The gauge counts every open chain, and the tests leave theirs open."""
+    metrics.backend_active.clear()
 
 
 class Link:
