@@ -42,3 +42,7 @@ def test_a_wrong_list_names_the_entry_and_quotes_no_key(text: str) -> None:
     with pytest.raises(ValueError, match=r"MODELYARD_API_KEYS: entry \d") as caught:
         Keys(text)
     assert "secret" not in str(caught.value)
+
+
+def test_spaces_around_names_and_keys_do_not_count() -> None:
+    assert Keys(" alice : key1 ").tenant("Bearer key1") == "alice"

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelyard.cache import key as key_module
 from modelyard.cache.key import Signature, row_keys
 from modelyard.tensors import Parameter, Tensor
 from tests.unit.strategies import Array, bytes_array, tensors
@@ -134,3 +135,11 @@ def test_without_a_batch_dimension_there_is_one_key_over_everything() -> None:
 
 def test_rows_without_elements_are_equal_rows() -> None:
     assert len(set(keys([Tensor("x", "FP32", np.zeros((3, 0), np.float32))]))) == 1
+
+
+@pytest.mark.parametrize("parameters", [{"x": "y" * 5000}, {"x" * 5000: "y"}])
+def test_what_a_caller_writes_at_length_is_not_kept(parameters: dict[str, Parameter]) -> None:
+    """The hash state of a signature is remembered, and with it every text in it: not one that a caller makes long."""
+    before = key_module._base.cache_info().currsize
+    assert len(keys([X], parameters=parameters)) == len(X.array)
+    assert key_module._base.cache_info().currsize == before

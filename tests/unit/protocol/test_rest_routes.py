@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelyard.protocol import rest_routes
 from modelyard.protocol.rest_routes import ANY, OPEN_PATHS, Route, owns, parse_path
 
 SEGMENTS = [b"v2", b"models", b"", b"m", b"versions", b"infer", b"ready", b"stats", b"repository", b"load", b"trace"]
@@ -76,3 +77,10 @@ def test_open_paths_are_health_and_metrics_only() -> None:
     assert handlers == {"live", "ready", "metrics"}
     assert not owns(b"/classify")
     assert not owns(b"/v2x")
+
+
+def test_a_long_path_is_parsed_but_not_kept() -> None:
+    before = rest_routes._parse_short.cache_info().currsize
+    name = "m" * 5000
+    assert parse_path(f"/v2/models/{name}/infer".encode()) == Route("infer", "POST", name)
+    assert rest_routes._parse_short.cache_info().currsize == before
