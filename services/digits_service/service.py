@@ -15,7 +15,7 @@ DECODING = asyncio.Semaphore(2)
 class Digits(ModelService):
     """Recognises a handwritten digit."""
 
-    @bentoml.api(route="/classify")  # type: ignore[untyped-decorator]
+    @bentoml.api(route="/classify")  # type: ignore[untyped-decorator]  # untyped library
     async def classify(self, digit: DigitImage, /) -> Digit:
         """Say which digit an image shows.
 

@@ -147,11 +147,11 @@ class ModelService:
     model: str
     bento_service: "ModelyardService"
 
-    @bentoml.on_startup  # type: ignore[untyped-decorator]
+    @bentoml.on_startup  # type: ignore[untyped-decorator]  # untyped library
     async def start_application(self) -> None:
         await self.bento_service.application.start()
 
-    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]  # untyped library
     async def stop_application(self) -> None:
         await self.bento_service.application.stop()
 

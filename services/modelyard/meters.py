@@ -80,11 +80,11 @@ class Distribution:
         """Histogram has no way to add many observations at once: its buckets are written directly (a test holds it)."""
         if not self._dirty:
             return
-        buckets = self._histogram._buckets  # noqa: SLF001
+        buckets = self._histogram._buckets  # noqa: SLF001  (no public way, see above)
         for index, count in enumerate(self._counts):
             if count:
                 buckets[index].inc(count)
-        self._histogram._sum.inc(self._sum)  # noqa: SLF001
+        self._histogram._sum.inc(self._sum)  # noqa: SLF001  (no public way, see above)
         self._counts = [0] * len(self._bounds)
         self._sum = 0.0
         self._dirty = False

@@ -156,7 +156,7 @@ def exposition() -> bytes:
         return generate_latest(REGISTRY)
     _forget_dead_workers(Path(folder))
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
+    MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]  # untyped library
     return generate_latest(registry)
 
 

@@ -133,17 +133,17 @@ class RedisStore:
 
     def set(self, entries: Mapping[Key, bytes], ttl: float) -> None:
         for key, entry in entries.items():
-            self._write_behind("set", key, (entry, ttl))
+            self._write_behind(key, (entry, ttl))
 
     def delete(self, keys: Sequence[Key]) -> None:
         for key in keys:
-            self._write_behind("set", key, None)
+            self._write_behind(key, None)
 
-    def _write_behind(self, op: str, key: Key, write: tuple[bytes, float] | None) -> None:
+    def _write_behind(self, key: Key, write: tuple[bytes, float] | None) -> None:
         size = len(write[0]) if write else 0
         full = len(self._pending) >= MAX_PENDING_ROWS or self._pending_bytes + size > MAX_PENDING_BYTES
         if not self._up or full:
-            metrics.cache_errors.labels("redis", op, "dropped").inc()
+            metrics.cache_errors.labels("redis", "set", "dropped").inc()
             return
         self._pending[key] = write
         self._pending_bytes += size
@@ -187,7 +187,7 @@ class RedisStore:
         try:
             async with self._operation("ping"):
                 for client in (self._reader, self._writer):
-                    await client.execute_command("PING")  # type: ignore[no-untyped-call]
+                    await client.execute_command("PING")  # type: ignore[no-untyped-call]  # untyped library
         except _FAULTS:
             return False
         if not self._up:

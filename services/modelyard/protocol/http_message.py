@@ -33,8 +33,6 @@ class HttpResponse:
     parts: Sequence[bytes] = ()
     content_type: bytes = b"application/json"
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    close: bool = False
-    """Close the connection after this answer."""
 
 
 def inflate(body: bytes, encoding: str, limit: int) -> bytes:

@@ -153,9 +153,10 @@ class HttpProtocol(HttpToolsProtocol):
         if self._served.draining:
             cycle.keep_alive = False
         path = cycle.scope["raw_path"]
+        request = HttpRequest(cycle.scope["method"], path, dict(cycle.scope["headers"]))
         try:
             if path not in OPEN_PATHS:
-                self._served.rest.gate(self._request(cycle))  # before a stranger's body is read
+                self._served.rest.gate(request)  # before a stranger's body is read
         except ModelyardError as error:
             cycle.keep_alive = False
             self._answer(cycle, failure(error))
@@ -163,12 +164,12 @@ class HttpProtocol(HttpToolsProtocol):
         if not owns(path):
             super()._start_asgi_task(cycle, cast(Any, self._served.others))
             return
-        task = self.loop.create_task(self._handle(cycle))
+        task = self.loop.create_task(self._handle(cycle, request))
         self._answering = task
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    async def _handle(self, cycle: RequestResponseCycle) -> None:
+    async def _handle(self, cycle: RequestResponseCycle, request: HttpRequest) -> None:
         while cycle.more_body:
             if cycle.waiting_for_100_continue:
                 cycle.waiting_for_100_continue = False
@@ -180,21 +181,16 @@ class HttpProtocol(HttpToolsProtocol):
                 return
         if self.flow.write_paused:
             await self.flow.drain()  # a client that does not read its answers gets no more of them computed
-        request = self._request(cycle)
         request.body = bytes(cycle.body)
         _drop_body(cycle)
         response = await self._served.rest.handle(request)
         self._answer(cycle, response)
 
-    def _request(self, cycle: RequestResponseCycle) -> HttpRequest:
-        scope = cycle.scope
-        return HttpRequest(scope["method"], scope["raw_path"], dict(scope["headers"]))
-
     def _answer(self, cycle: RequestResponseCycle, response: HttpResponse) -> None:
         """One write: status, headers, body."""
         if cycle.disconnected or cycle.response_complete or self.transport.is_closing():
             return
-        if response.close or self._served.draining:
+        if self._served.draining:
             cycle.keep_alive = False
         self.transport.write(_render(response, cycle.keep_alive, head=cycle.scope["method"] == "HEAD"))
         cycle.response_started = cycle.response_complete = True
