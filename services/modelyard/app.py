@@ -32,7 +32,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from modelyard import __version__, meters, metrics, openapi
+from modelyard import __version__, metrics, openapi
 from modelyard.auth import current_tenant
 from modelyard.cache.memory import MemoryStore
 from modelyard.cache.redis import RedisStore
@@ -59,6 +59,8 @@ __all__ = [
 log = logging.getLogger("modelyard.app")
 
 FLUSH_SECONDS = 0.25
+GC_THRESHOLDS = (20_000, 10, 10)
+"""A request's objects die with its answer, by their reference counts: looking for cycles so often is in vain."""
 
 
 class Application:
@@ -96,6 +98,7 @@ class Application:
             await self._grpc.start(settings.host, settings.grpc_port)
             self._drain_before_exit()
         gc.collect()
+        gc.set_threshold(*GC_THRESHOLDS)
         gc.freeze()  # what stands now stands for good: full collections need not walk through it again and again
         self.dataplane.state = State.SERVING
         self._flush_metrics()
@@ -112,11 +115,11 @@ class Application:
         if self._redis is not None:
             await self._redis.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        meters.flush()  # for a last scrape that another worker answers
+        self.dataplane.settle()  # for a last scrape that another worker answers
 
     def _flush_metrics(self) -> None:
         """Now and then, for the scrapes that another worker answers."""
-        meters.flush()
+        self.dataplane.settle()
         self._flushing = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush_metrics)
 
     def _drain_before_exit(self) -> None:
@@ -160,7 +163,10 @@ class ModelService:
         tensors = [Tensor.from_array(name, array) for name, array in inputs.items()]
         request = InferRequest(self.model, tensors, outputs=tuple(outputs), protocol="api")
         application = self.bento_service.application
-        return await application.dataplane.infer(request, current_tenant.get(), lambda response: response)
+        dataplane = application.dataplane
+        return await dataplane.infer(
+            dataplane.pipeline(self.model), request, current_tenant.get(), lambda response: response
+        )
 
 
 class _AppFactory(ServiceAppFactory):  # type: ignore[misc]  # untyped library

@@ -21,6 +21,10 @@ class Keys:
                 raise ValueError(f"MODELYARD_API_KEYS: entry {number} is not 'name:key'")
             self._keys.append((name, key.encode()))
 
+    def __bool__(self) -> bool:
+        """Are keys asked for at all?"""
+        return bool(self._keys)
+
     def tenant(self, authorization: str | None) -> str:
         """The name of the key in an Authorization value. Raises Unauthenticated or PermissionDenied."""
         if not self._keys:

@@ -1,4 +1,4 @@
-"""`modelyard`: serve, list, inspect, infer, import, settings.
+"""`modelyard`: serve, list, inspect, infer, import, tune, settings.
 
 Exit codes: 0 done; 1 refused, with one line 'error: ...' on stderr; 2 wrong usage. Heavy modules are imported by the
 commands that need them, so that --help answers at once.
@@ -105,6 +105,8 @@ def inspect(name: ModelName, repository: Repository = None) -> None:
         for tensor in tensors:
             out.print(f"  {what:8}{tensor.name}  {tensor.datatype} {list(tensor.shape)}", highlight=False)
     batching = f"up to {spec.batching.max_batch_size} rows" if spec.batched else "off: each request runs alone"
+    if spec.batching.merge_rows:
+        batching += f", {spec.batching.merge_rows} merged into one run"
     cache = f"{', '.join(spec.cache.tiers)} for {spec.cache.ttl_seconds:g} s" if spec.cache.enabled else "off"
     out.print(f"  {'batching':8}  {batching}\n  {'cache':8}  {cache}", highlight=False)
     out.print(f"  {'service':8}  {spec.service or 'inference protocol only'}", highlight=False)
@@ -159,6 +161,61 @@ def import_(
         out.print(f"  {finding}", highlight=False)
     where = f" --repository {repository}" if repository else ""
     out.print(f"serve it: modelyard serve {name}{where}", highlight=False)
+
+
+@app.command()
+def tune(
+    name: ModelName,
+    repository: Repository = None,
+    version_name: Annotated[str, typer.Option("--model-version", help="Version; default: the newest.")] = "",
+    batch_sizes: Annotated[
+        str, typer.Option(help="Rows merged into one run, at most.", show_default="powers of 2 to max_batch_size")
+    ] = "",
+    executors: Annotated[
+        str, typer.Option(help="Threads that run the model.", show_default="powers of 2 to the number of cores")
+    ] = "",
+    delays: Annotated[str, typer.Option(help="Queue delays in milliseconds.", show_default="0,2")] = "",
+    concurrency: Annotated[str, typer.Option(help="Connections; the choice is made for the most.")] = "1,8,32",
+    seconds: Annotated[float, typer.Option(help="For each setting at each number of connections.")] = 1.0,
+    rows: Annotated[int, typer.Option(help="Rows of each request.")] = 1,
+    dim: Annotated[
+        list[str] | None, typer.Option(help="Size of an input's free dimensions: NAME=N, or NAME.AXIS=N for one.")
+    ] = None,
+    p99_ms: Annotated[
+        float | None, typer.Option("--p99-ms", help="Choose only among settings with at most this p99.")
+    ] = None,
+    write: Annotated[bool, typer.Option("--write", help="Write what was chosen to model.yaml.")] = False,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the curves to this PNG.", show_default="build/tune/NAME.png")
+    ] = None,
+) -> None:
+    """Measure a model under many batch settings, print the table, choose the best; --write puts them into model.yaml.
+
+    Lists are numbers with commas between: --batch-sizes 1,8,32.
+    """
+    from modelyard.tuning.command import tune as tune_model
+    from modelyard.tuning.plan import Options
+
+    _quiet()
+    options = Options(
+        name,
+        version_name,
+        concurrency,
+        seconds,
+        batch_sizes,
+        executors,
+        delays,
+        rows,
+        dim or (),
+        p99_ms,
+        write,
+        json,
+        plot,
+    )
+    current = Settings.from_environment(repository=repository, redis_url="", api_keys="", cache_enabled=False)
+    if code := tune_model(options, current, out):
+        raise typer.Exit(code)
 
 
 @app.command()

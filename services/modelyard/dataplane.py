@@ -8,13 +8,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import TypeVar
 
 from modelyard import __version__, describe, meters, metrics
 from modelyard.admission import Quota
 from modelyard.auth import Keys, current_tenant
+from modelyard.call import Call, settle
 from modelyard.errors import ConfigurationError, InvalidInput, ModelNotReady, ModelyardError, NotFound, PermissionDenied
 from modelyard.manifest import version_order
 from modelyard.pipeline import Pipeline, Shared
@@ -46,11 +48,18 @@ class State(Enum):
 @dataclass(slots=True)
 class ServedModel:
     loaded: LoadedModel
-    pipelines: dict[str, Pipeline]
+    pipelines: dict[str, Pipeline] = field(default_factory=dict)
+    default: str = ""
+    """The newest version that is served; empty: none."""
 
-    @property
-    def default(self) -> str:
-        return max(self.pipelines, key=version_order)
+    def add(self, version: str, pipeline: Pipeline) -> None:
+        self.pipelines[version] = pipeline
+        self.default = max(self.pipelines, key=version_order)
+
+    def clear(self) -> None:
+        """From here on nobody new finds them."""
+        self.pipelines.clear()
+        self.default = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,7 @@ class DataPlane:
         self._shared = shared
         self._keys = Keys(settings.api_keys.get_secret_value())
         self._quota = Quota(settings.tenant_requests_per_second)
-        self._models = {model.spec.name: ServedModel(model, {}) for model in models}
+        self._models = {model.spec.name: ServedModel(model) for model in models}
         self._changing = asyncio.Lock()
         self.state = State.STARTING
         for served in self._models.values():
@@ -118,6 +127,7 @@ class DataPlane:
 
     def statistics(self, name: str = "", version: str = "") -> describe.Document:
         """Of one version, of all versions of a model, or of everything."""
+        self.settle()
         names = [name] if name else list(self._models)
         versions = [(n, v) for n in names for v in ([version] if version else self.versions(n))]
         return {"model_stats": [describe.statistics(self.pipeline(n, v).statistics) for n, v in versions]}
@@ -134,13 +144,16 @@ class DataPlane:
         shape = [1 if spec.batched and axis == 0 else size for axis, size in enumerate(wanted.shape)]
         return wanted.name, wanted.datatype, shape
 
-    @staticmethod
-    async def metrics() -> tuple[str, bytes]:
+    async def metrics(self) -> tuple[str, bytes]:
         """Content type and text of the metrics."""
-        meters.flush()
+        self.settle()
         return metrics.CONTENT_TYPE, await asyncio.to_thread(metrics.exposition)
 
     # --- inference ------------------------------------------------------------------------------------------------
+
+    @property
+    def asks_for_keys(self) -> bool:
+        return bool(self._keys)
 
     def authenticate(self, authorization: str | None) -> str:
         """The tenant behind an Authorization value. Raises Unauthenticated or PermissionDenied."""
@@ -148,37 +161,73 @@ class DataPlane:
         current_tenant.set(tenant)
         return tenant
 
-    async def infer(
-        self, request: InferRequest, tenant: str, encode: Callable[[InferResponse], T], decode_seconds: float = 0.0
-    ) -> T:
-        """Answer a request in the form that `encode` gives it; count it whatever becomes of it."""
-        pipeline = self.pipeline(request.model_name, request.model_version)
+    def submit(
+        self,
+        pipeline: Pipeline,
+        request: InferRequest,
+        tenant: str,
+        encode: Callable[[InferResponse], T],
+        respond: Callable[[T | Exception], None],
+        decode_seconds: float = 0.0,
+    ) -> Call[InferResponse] | None:
+        """Answer a request by calling `respond` once, with what `encode` makes of it or with an error; count it.
+
+        Returns how to cancel it, None when it has been answered already.
+        """
         started = time.perf_counter()
-        pipeline.metrics.in_flight.inc()
-        outcome = "error"
+
+        def answered(outcome: InferResponse | Exception) -> None:
+            if isinstance(outcome, Exception):
+                self._count_failure(pipeline, request.protocol, outcome, time.perf_counter() - started)
+                respond(outcome)
+                return
+            encoding = time.perf_counter()
+            try:
+                encoded = encode(outcome)
+            except Exception as error:
+                self._count_failure(pipeline, request.protocol, error, encoding - started)
+                respond(error)
+                return
+            ended = time.perf_counter()
+            pipeline.ledger.answered(request.protocol, ended - started, decode_seconds, ended - encoding)
+            respond(encoded)
+
         try:
             self._quota.take(tenant, request.model_name)
-            response = await pipeline.infer(request)
-            encoding = time.perf_counter()
-            encoded = encode(response)
-            pipeline.converted(decode_seconds, time.perf_counter() - encoding)
-            outcome = "ok"
-        except ModelyardError as error:
-            outcome = error.outcome
-            if isinstance(error, InvalidInput):
-                metrics.input_invalid.labels(pipeline.spec.name, error.reason).inc()
-            raise
-        except asyncio.CancelledError:
-            outcome = "cancelled"
-            raise
+            return pipeline.submit(request, answered)
+        except Exception as error:
+            answered(error)
+            return None
+
+    async def infer(
+        self,
+        pipeline: Pipeline,
+        request: InferRequest,
+        tenant: str,
+        encode: Callable[[InferResponse], T],
+        decode_seconds: float = 0.0,
+    ) -> T:
+        """As `submit`, awaited."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        call = self.submit(pipeline, request, tenant, encode, partial(settle, future), decode_seconds)
+        try:
+            return await future
         finally:
-            seconds = time.perf_counter() - started
-            pipeline.metrics.in_flight.inc(-1)
-            pipeline.metrics.answered(request.protocol, outcome, seconds)
-            statistics = pipeline.statistics
-            (statistics.success if outcome == "ok" else statistics.fail).add(seconds)
-            statistics.last_inference = time.time_ns() // 1_000_000
-        return encoded
+            if call is not None:
+                call.cancel()  # nothing happens to a call that has ended
+
+    @staticmethod
+    def _count_failure(pipeline: Pipeline, protocol: str, error: Exception, seconds: float) -> None:
+        if isinstance(error, InvalidInput):
+            metrics.input_invalid.labels(pipeline.spec.name, error.reason).inc()
+        pipeline.ledger.failed(protocol, error.outcome if isinstance(error, ModelyardError) else "error", seconds)
+
+    def settle(self) -> None:
+        """Now and then, and before anybody looks: what the hot path noted becomes metrics and statistics."""
+        for served in self._models.values():
+            for pipeline in served.pipelines.values():
+                pipeline.settle()
+        meters.flush()
 
     def refused(self, model: str, error: ModelyardError, protocol: str) -> None:
         """Count a request that could not even be decoded, when it named a model that is served."""
@@ -186,7 +235,7 @@ class DataPlane:
         if served and served.pipelines:
             if isinstance(error, InvalidInput):
                 metrics.input_invalid.labels(model, error.reason).inc()
-            served.pipelines[served.default].metrics.answered(protocol, error.outcome, 0.0)
+            served.pipelines[served.default].ledger.failed(protocol, error.outcome, 0.0)
 
     # --- repository extension -------------------------------------------------------------------------------------
 
@@ -219,7 +268,7 @@ class DataPlane:
         served = self._administered(name)
         async with self._changing:
             pipelines = list(served.pipelines.values())
-            served.pipelines.clear()  # from here on nobody new finds them
+            served.clear()
             served.loaded.versions.clear()
             for pipeline in pipelines:
                 await pipeline.close()
@@ -243,7 +292,7 @@ class DataPlane:
     def _add_pipelines(self, served: ServedModel) -> None:
         for version, loaded in served.loaded.versions.items():
             if version not in served.pipelines:
-                served.pipelines[version] = Pipeline(loaded, self._shared)
+                served.add(version, Pipeline(loaded, self._shared))
 
 
 def _without_folders(text: str) -> str:

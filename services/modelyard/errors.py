@@ -11,6 +11,7 @@
     |-- UnsupportedMediaType       415 INVALID_ARGUMENT
     |-- QuotaExceeded              429 RESOURCE_EXHAUSTED   retry_after seconds
     |-- HeadersTooLarge            431 RESOURCE_EXHAUSTED
+    |-- Cancelled                  499 CANCELLED            nobody waits for the answer any more
     |-- Unimplemented              501 UNIMPLEMENTED
     |-- Unavailable                503 UNAVAILABLE          retry_after seconds
     |   |-- ModelNotReady
@@ -92,6 +93,10 @@ class QuotaExceeded(ModelyardError):
 
 class HeadersTooLarge(ModelyardError):
     http_status, grpc_status, outcome = 431, "RESOURCE_EXHAUSTED", "client_error"
+
+
+class Cancelled(ModelyardError):
+    http_status, grpc_status, outcome = 499, "CANCELLED", "cancelled"
 
 
 class Unimplemented(ModelyardError):

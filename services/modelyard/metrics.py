@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     REGISTRY,
@@ -71,6 +73,25 @@ cache_up = Gauge(_PREFIX + "cache_up", "1 while the Redis tier is in use.", mult
 cache_evictions = _counter("cache_evictions", "Entries pushed out of the memory tier.")
 cache_bytes = Gauge(_PREFIX + "cache_bytes", "Size of the memory tier.", multiprocess_mode="livesum")
 
+cache_admitted = Gauge(
+    _PREFIX + "cache_admitted",
+    "1 while look-ups in this tier are cheap beside the model, 0 while it is left out.",
+    ("model", "tier"),
+    multiprocess_mode="livemin",
+)
+cache_row_cost = Gauge(
+    _PREFIX + "cache_row_cost_seconds",
+    "What a row of the model costs, as measured.",
+    ("model",),
+    multiprocess_mode="livemax",
+)
+cache_lookup_cost = Gauge(
+    _PREFIX + "cache_lookup_cost_seconds",
+    "What the look-up and fill of a row costs, as measured.",
+    ("model", "tier"),
+    multiprocess_mode="livemax",
+)
+
 backend_active = Gauge(
     _PREFIX + "backend_active",
     "Loaded versions that this backend runs, over all workers.",
@@ -122,6 +143,28 @@ class ModelMetrics:
     def answered(self, protocol: str, outcome: str, seconds: float) -> None:
         self._requests[protocol, outcome].inc()
         self._durations[protocol].observe(seconds)
+
+    def answered_many(self, protocol: str, outcome: str, seconds: NDArray[np.float64]) -> None:
+        self._requests[protocol, outcome].inc(len(seconds))
+        self._durations[protocol].observe_many(seconds)
+
+
+class CacheWorth:
+    """The gauges of one model's cache decisions."""
+
+    def __init__(self, model: str, tiers: Iterable[str]) -> None:
+        self._row_cost = cache_row_cost.labels(model)
+        self._tiers = {
+            tier: (cache_admitted.labels(model, tier), cache_lookup_cost.labels(model, tier)) for tier in tiers
+        }
+        for tier in self._tiers:
+            self.show(tier, admitted=True, lookup_seconds=0.0, row_seconds=0.0)
+
+    def show(self, tier: str, *, admitted: bool, lookup_seconds: float, row_seconds: float) -> None:
+        gauge, cost = self._tiers[tier]
+        gauge.set(admitted)
+        cost.set(lookup_seconds)
+        self._row_cost.set(row_seconds)
 
 
 @cache

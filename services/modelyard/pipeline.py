@@ -1,20 +1,21 @@
 """The path of one model version: validate -> admission -> cache -> batcher -> backend -> answer.
 
-Pipeline.infer            in the event loop; one call per request
+Pipeline.submit           in the event loop; one call per request, by callbacks: a coroutine costs as much as a model
     check_inputs          refuse what the model cannot take
-    ResponseCache.infer   known rows, rows in flight, Redis
+    ResponseCache.submit  known rows, rows in flight, Redis; left out while look-ups cost too much beside the model
         Admission.admit   only for rows that must be computed
         Batcher.submit    merged with others', run in the loop or in a thread
             Chain.infer   the active backend
+    respond               now or later, once
 """
 
 import asyncio
 import logging
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from modelyard import metrics
 from modelyard.admission import Admission
@@ -22,16 +23,23 @@ from modelyard.batching.batcher import Batcher, Execution, Item
 from modelyard.batching.cost import CostModel
 from modelyard.cache.key import Signature
 from modelyard.cache.memory import MemoryStore
-from modelyard.cache.response_cache import CacheIdentity, Done, ResponseCache
+from modelyard.cache.response_cache import CacheIdentity, Done, Known, ResponseCache
 from modelyard.cache.store import Store
+from modelyard.cache.worth import Cost
+from modelyard.call import Call, settle
+from modelyard.deadlines import Deadlines
 from modelyard.errors import BackendError, DeadlineExceeded, ModelyardError
+from modelyard.ledger import BYPASS, Ledger
 from modelyard.repository import LoadedVersion
 from modelyard.settings import Settings
-from modelyard.statistics import Duration, ModelStatistics
-from modelyard.tensors import DTYPES, Array, InferRequest, InferResponse, Tensor
+from modelyard.spec import ModelSpec
+from modelyard.statistics import ModelStatistics
+from modelyard.tensors import DTYPES, Array, InferRequest, InferResponse, Parameter, Tensor
 from modelyard.validate import check_inputs, check_outputs
 
 log = logging.getLogger("modelyard.pipeline")
+
+Respond = Callable[[InferResponse | Exception], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,114 +59,146 @@ class Pipeline:
         self.version = loaded.version
         self.manifest = loaded.manifest
         self.chain = loaded.chain
-        self.metrics = metrics.of_model(spec.name, loaded.version)
         self.statistics = ModelStatistics(spec.name, loaded.version)
+        self.ledger = Ledger(metrics.of_model(spec.name, loaded.version), self.statistics)
         settings = shared.settings
         self._admission = Admission(spec.name, spec.limits.queue_seconds, settings.max_queue_bytes)
         self._datatypes = {tensor.name: tensor.datatype for tensor in spec.outputs}
+        self._outputs = tuple(self._datatypes)
+        self._plain = _plain_signature(spec)
+        self._row_cost = Cost()
         self._batcher = Batcher(
             self._run,
             shared.pool,
-            executors=shared.executors,
-            max_batch_size=spec.batching.max_batch_size,
+            executors=min(spec.batching.executors or shared.executors, shared.executors),
+            max_batch_size=spec.batching.merge_rows or spec.batching.max_batch_size,
             max_queue_delay=spec.batching.max_queue_delay_ms / 1000,
             buckets=spec.batching.buckets,
             inline_seconds=settings.inline_seconds,
-            cost=CostModel(loaded.batch_seconds),
+            cost=_cost_model(loaded),
             observe=self._observe,
-            observe_queue=self.metrics.queue_rows.set,
         )
         self._cache = self._build_cache(shared)
-        self._open = 0
-        self._closing = False
-        self._idle = asyncio.Event()
+        self._worth = metrics.CacheWorth(spec.name, self._cache.tiers if self._cache else ())
+        self._deadlines = Deadlines()
         self._show(1)
 
     @property
     def ready(self) -> bool:
         return self.chain.sufficient
 
-    async def infer(self, request: InferRequest) -> InferResponse:
-        """Answer a request. Raises a ModelyardError; nothing else leaves here."""
-        spec = self.spec
-        inputs, rows = check_inputs(spec, request.inputs)
-        outputs = check_outputs(spec, request.outputs)
-        timeout = spec.limits.deadline_seconds
-        if request.timeout is not None:
-            timeout = min(timeout, request.timeout)
-        if timeout <= 0:
-            raise DeadlineExceeded("the deadline had passed before the request was looked at")
+    def submit(self, request: InferRequest, respond: Respond) -> Call[InferResponse]:
+        """Answer a request by calling `respond` once, now or later. Raises ModelyardErrors for what is refused."""
+        inputs, rows = check_inputs(self.spec, request.inputs)
+        outputs = check_outputs(self.spec, request.outputs) if request.outputs else self._outputs
+        call: Call[InferResponse] = Call(self._deadlines, self._limit(request), respond)
         started = time.perf_counter()
-        self._open += 1
-        try:
-            arrays, results = await self._answer(inputs, rows, outputs, request, timeout)
-        except TimeoutError:
-            raise DeadlineExceeded(f"the deadline of {timeout:g} s passed while the request waited") from None
-        except ModelyardError:
-            raise
-        except Exception as error:
-            log.error("%s version %s failed: %s", spec.name, self.version, _without_values(error))
-            raise BackendError(spec.name) from None
-        finally:
-            self._open -= 1
-            if self._closing and not self._open:
-                self._idle.set()
-        self._count_rows(results, rows, time.perf_counter() - started)
-        tensors = [Tensor(n, self._datatypes[n], a) for n, a in zip(outputs, arrays, strict=True)]
-        parameters = {"cache": summary(results), "backend": self.chain.active.name}
-        return InferResponse(spec.name, self.version, tensors, request.id, dict(parameters))
 
-    def converted(self, decode_seconds: float, encode_seconds: float) -> None:
-        """Count what a face spent on converting one request and its answer."""
-        self.metrics.stage["decode"].observe(decode_seconds)
-        self.metrics.stage["encode"].observe(encode_seconds)
-        self.statistics.compute_input.add(decode_seconds)
-        self.statistics.compute_output.add(encode_seconds)
+        def done(result: Known | Exception) -> None:
+            if not call.open:
+                return
+            if isinstance(result, Exception):
+                call.end(self._failure(result))
+                return
+            arrays, results = result
+            self.ledger.rows(results, time.perf_counter() - started)
+            call.end(self._response(request, outputs, arrays, results))
+
+        try:
+            self._start(inputs, rows, outputs, request, call, done)
+        except Exception as error:
+            call.end(self._failure(error))
+        return call
+
+    async def infer(self, request: InferRequest) -> InferResponse:
+        """As `submit`, awaited."""
+        future: asyncio.Future[InferResponse] = asyncio.get_running_loop().create_future()
+        call = self.submit(request, partial(settle, future))
+        try:
+            return await future
+        finally:
+            call.cancel()  # nothing happens to a call that has ended
+
+    def settle(self) -> None:
+        """Now and then: what was noted becomes metrics, and is the cache still worth its price?"""
+        self.ledger.settle(len(self._deadlines), self._batcher.queued_rows)
+        self._row_cost.settle()
+        if self._cache is None:
+            return
+        self._cache.review(self._row_cost)
+        for tier, worth in self._cache.tiers.items():
+            self._worth.show(
+                tier,
+                admitted=worth.admitted,
+                lookup_seconds=worth.look_up.seconds,
+                row_seconds=self._row_cost.seconds,
+            )
 
     async def close(self) -> None:
         """Answer what is in flight, then let go of the backend."""
         self._show(0)
-        self._closing = True
-        if self._open:
-            await self._idle.wait()
+        await self._deadlines.empty()
+        self.settle()
         self.chain.close()
 
-    async def _answer(
-        self, inputs: list[Tensor], rows: int, outputs: tuple[str, ...], request: InferRequest, limit: float
-    ) -> tuple[Sequence[Array], list[str]]:
-        nbytes = sum(tensor.array.nbytes for tensor in inputs)
+    def _limit(self, request: InferRequest) -> float:
+        """Seconds until the request's deadline."""
+        limit = self.spec.limits.deadline_seconds
+        if request.timeout is not None:
+            limit = min(limit, request.timeout)
+        if limit <= 0:
+            raise DeadlineExceeded("the deadline had passed before the request was looked at")
+        return limit
+
+    def _start(
+        self,
+        inputs: list[Tensor],
+        rows: int,
+        outputs: tuple[str, ...],
+        request: InferRequest,
+        call: Call[InferResponse],
+        done: Callable[[Known | Exception], None],
+    ) -> None:
         batcher = self._batcher
+        nbytes = sum([tensor.array.nbytes for tensor in inputs])
 
         def admit(_: int) -> None:
-            self._admission.admit(batcher.estimated_wait, limit, batcher.queued_bytes, nbytes)
+            self._admission.admit(batcher.estimated_wait, call.limit, batcher.queued_bytes, nbytes)
 
-        if self._cache is None or not rows:
+        def computed(result: Sequence[Array] | Exception) -> None:
+            done(result if isinstance(result, Exception) else (result, [BYPASS] * rows))
+
+        cache = self._cache
+        if cache is None or not rows or not cache.pays:
             admit(rows)
-            return await self._compute_alone(inputs, rows, outputs, request, limit), ["bypass"] * rows
-        signature = Signature.of(inputs, outputs, request.parameters, self.spec.batched)
-        return await self._cache.infer(inputs, signature, admit, request.priority, limit=limit)
+            signature = self._signature(inputs, outputs, {})
+            self._submit(inputs, rows, signature, computed, call.wanted, request.priority)
+            return
+        signature = self._signature(inputs, outputs, request.parameters)
+        waiter = cache.submit(inputs, signature, admit, done, request.priority)
+        if waiter is not None:
+            call.left = partial(cache.leave, waiter)
 
-    async def _compute_alone(
-        self, inputs: list[Tensor], rows: int, outputs: tuple[str, ...], request: InferRequest, limit: float
-    ) -> Sequence[Array]:
-        """Without the cache: one item, one future."""
-        future: asyncio.Future[Sequence[Array]] = asyncio.get_running_loop().create_future()
+    def _signature(
+        self, inputs: Sequence[Tensor], outputs: tuple[str, ...], parameters: Mapping[str, Parameter]
+    ) -> Signature:
+        if outputs is self._outputs and not parameters and self._plain is not None:
+            return self._plain
+        return Signature.of(inputs, outputs, parameters, self.spec.batched)
 
-        def done(result: Sequence[Array] | Exception) -> None:
-            if future.done():
-                return
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+    def _response(
+        self, request: InferRequest, outputs: tuple[str, ...], arrays: Sequence[Array], results: Sequence[str]
+    ) -> InferResponse:
+        tensors = [Tensor(n, self._datatypes[n], a) for n, a in zip(outputs, arrays, strict=True)]
+        parameters: dict[str, Parameter] = {"cache": summary(results), "backend": self.chain.active.name}
+        return InferResponse(self.spec.name, self.version, tensors, request.id, parameters)
 
-        signature = Signature.of(inputs, outputs, {}, self.spec.batched)
-        self._submit(inputs, rows, signature, done, lambda: not future.done(), request.priority)
-        timer = asyncio.get_running_loop().call_later(limit, done, TimeoutError())
-        try:
-            return await future
-        finally:
-            timer.cancel()
+    def _failure(self, error: Exception) -> ModelyardError:
+        """What a caller may know of it."""
+        if isinstance(error, ModelyardError):
+            return error
+        log.error("%s version %s failed: %s", self.spec.name, self.version, _without_values(error))
+        return BackendError(self.spec.name)
 
     def _submit(
         self,
@@ -170,7 +210,7 @@ class Pipeline:
         priority: int = 0,
     ) -> None:
         arrays = [tensor.array for tensor in inputs]
-        nbytes = sum(array.nbytes for array in arrays)
+        nbytes = sum([array.nbytes for array in arrays])
         self._batcher.submit(Item(arrays, rows, signature, signature.outputs, done, wanted, priority, nbytes))
 
     def _run(self, inputs: Sequence[Array], outputs: tuple[str, ...]) -> Sequence[Array]:
@@ -185,30 +225,8 @@ class Pipeline:
         return arrays
 
     def _observe(self, execution: Execution) -> None:
-        """Metrics and statistics of one run of the model."""
-        m, s = self.metrics, self.statistics
-        runs = 1 + execution.requests if execution.retried else 1
-        if execution.retried:
-            m.batch_retries.inc()
-        m.batch_rows.observe(execution.rows)
-        m.stage["infer"].observe(execution.seconds)
-        m.stage["queue"].observe(max(execution.queue_seconds))
-        s.execution_count += runs
-        s.compute_infer.add(execution.seconds)
-        s.queue.add(sum(execution.queue_seconds), execution.requests)
-        s.batches.setdefault(execution.rows, Duration()).add(execution.seconds, runs)
-
-    def _count_rows(self, results: list[str], rows: int, seconds: float) -> None:
-        self.statistics.inference_count += rows
-        counts = {results[0]: 1} if rows == 1 else Counter(results)
-        for result, count in counts.items():
-            self.metrics.cache_rows[result].inc(count)
-        computed = counts.get("miss", 0) + counts.get("bypass", 0)
-        if computed:
-            self.statistics.cache_miss.add(seconds, counts.get("miss", 0))
-        else:
-            self.metrics.stage["cache"].observe(seconds)
-            self.statistics.cache_hit.add(seconds, counts.get("hit_memory", 0) + counts.get("hit_redis", 0))
+        self._row_cost.add(execution.seconds, execution.rows)
+        self.ledger.run(execution)
 
     def _build_cache(self, shared: Shared) -> ResponseCache | None:
         spec = self.spec
@@ -217,7 +235,7 @@ class Pipeline:
         memory = shared.memory if "memory" in spec.cache.tiers else None
         redis = shared.redis if "redis" in spec.cache.tiers else None
         identity = CacheIdentity(spec.name, self.manifest.digest, spec.batched, self._datatypes, spec.cache.ttl_seconds)
-        return ResponseCache(identity, memory, redis, self._submit)
+        return ResponseCache(identity, memory, redis, self._submit, shared.settings.cache_factor)
 
     def _show(self, value: int) -> None:
         """The version's gauges."""
@@ -226,6 +244,23 @@ class Pipeline:
         metrics.model_info.labels(name, self.version, self.manifest.digest[:12], active.name, active.precision).set(
             value
         )
+
+
+def _cost_model(loaded: LoadedVersion) -> CostModel:
+    cost = CostModel(loaded.batch_seconds)
+    for rows, seconds in loaded.warmed.items():
+        cost.observe(rows, seconds)
+        cost.observe_busy(rows, seconds)
+    return cost
+
+
+def _plain_signature(spec: ModelSpec) -> Signature | None:
+    """That of a request without parameters for all outputs; None where shapes vary from row to row."""
+    start = 1 if spec.batched else 0
+    shapes = [(tensor.name, tensor.datatype, tensor.shape[start:]) for tensor in spec.inputs]
+    if any(-1 in shape for _, _, shape in shapes):
+        return None
+    return Signature(tuple(shapes), tuple(tensor.name for tensor in spec.outputs), ())
 
 
 def summary(results: Sequence[str]) -> str:

@@ -6,7 +6,6 @@ others serve.
 """
 
 import logging
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ log = logging.getLogger("modelyard.repository")
 TOLERANCES = {"fp32": (1e-3, 1e-4), "fp16": (1e-2, 1e-2), "int8": (1e-1, 1e-1)}
 """Precision to (rtol, atol) for golden outputs."""
 WARM_UP_RUNS = 7
+WARM_UP_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -35,7 +35,9 @@ class LoadedVersion:
     manifest: Manifest
     chain: Chain
     batch_seconds: float
-    """Median cost of a run of the golden inputs' first row."""
+    """Cost of a run of the golden inputs' first row."""
+    warmed: dict[int, float] = field(default_factory=dict)
+    """Rows to the cost of a run with so many, where that was measured."""
 
     @property
     def version(self) -> str:
@@ -97,35 +99,54 @@ def load_version(folder: Path, spec: ModelSpec) -> LoadedVersion:
     golden = read_golden(folder / manifest.golden) if manifest.golden else None
     chain = Chain(folder / manifest.artifact, spec)
     try:
-        cost = _prove(chain, spec, golden)
+        cost, warmed = _prove(chain, spec, golden)
     except ConfigurationError:
         chain.close()
         raise
     seconds = time.perf_counter() - started
     metrics.model_load_duration.labels(spec.name).observe(seconds)
     log.info("%s version %s is loaded on %s in %.2f s", spec.name, manifest.version, chain.active.name, seconds)
-    return LoadedVersion(spec, manifest, chain, cost)
+    return LoadedVersion(spec, manifest, chain, cost, warmed)
 
 
-def _prove(chain: Chain, spec: ModelSpec, golden: Golden | None) -> float:
-    """Compare with the golden outputs, warm up, measure. Returns the median seconds of a small run."""
+def _prove(chain: Chain, spec: ModelSpec, golden: Golden | None) -> tuple[float, dict[int, float]]:
+    """Compare with the golden outputs, warm up, measure. Returns the seconds of a run with one row, and with more."""
     inputs = _ordered(spec, golden.inputs) if golden else _blank_inputs(spec)
     names = [tensor.name for tensor in spec.outputs]
     if golden and golden.outputs:
         _compare(chain, names, inputs, {tensor.name: tensor for tensor in golden.outputs})
     if spec.batched:
         inputs = [array[:1] for array in inputs]
-    seconds = []
     try:
-        for _ in range(WARM_UP_RUNS):
-            started = time.perf_counter()
-            chain.infer(inputs, names)
-            seconds.append(time.perf_counter() - started)
+        one_row = _measure(chain, inputs, names)
+        return one_row, _warm_up(chain, spec, inputs, names)
     except Exception as error:
         if golden:
             raise ConfigurationError(f"the golden inputs fail: {_first_line(error)}") from None
-        return 1.0  # made-up inputs say nothing about a model that refuses them; the batcher measures real ones
-    return statistics.median(seconds)
+        return 1.0, {}  # made-up inputs say nothing about a model that refuses them; the batcher measures real ones
+
+
+def _warm_up(chain: Chain, spec: ModelSpec, inputs: list[Array], names: list[str]) -> dict[int, float]:
+    """Run the batch sizes that requests will be merged into, smallest first, until WARM_UP_SECONDS are spent."""
+    seconds: dict[int, float] = {}
+    largest = spec.batching.merge_rows or spec.batching.max_batch_size
+    sizes = spec.batching.buckets or [2**power for power in range(1, largest.bit_length())]
+    end = time.perf_counter() + WARM_UP_SECONDS
+    for rows in sorted(sizes):
+        if time.perf_counter() > end:
+            break
+        seconds[rows] = _measure(chain, [np.repeat(array, rows, axis=0) for array in inputs], names)
+    return seconds
+
+
+def _measure(chain: Chain, inputs: list[Array], names: list[str]) -> float:
+    """Seconds of the fastest of some runs (of one where a run is long): what disturbs a run only makes it longer."""
+    seconds: list[float] = []
+    while len(seconds) < WARM_UP_RUNS and sum(seconds) < WARM_UP_SECONDS:
+        started = time.perf_counter()
+        chain.infer(inputs, names)
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
 
 
 def _ordered(spec: ModelSpec, tensors: Sequence[Tensor]) -> list[Array]:

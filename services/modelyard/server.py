@@ -113,7 +113,7 @@ def _config(settings: Settings, app: "ServedApp | str") -> uvicorn.Config:
         app,
         factory=isinstance(app, str),
         http="modelyard.protocol.http_server:HttpProtocol",
-        loop="uvloop",
+        loop="modelyard.accepting:Loop",
         ws="none",
         interface="asgi3",
         lifespan="on",

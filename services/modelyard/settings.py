@@ -28,11 +28,16 @@ class Settings(BaseModel):
     workers: int = Field(1, ge=1, le=64, description="server processes that share the ports")
     executors: int = Field(0, ge=0, le=256, description="threads that run the model; 0: one per core")
     inline_seconds: float = Field(
-        0.0001, ge=0, description="a model whose batch costs less runs in the event loop, without a thread"
+        0.00025, ge=0, description="a batch that keeps a core busy for less runs in the event loop, without a thread"
     )
 
     cache_enabled: bool = Field(True, description="false: every request runs the model, whatever model.yaml says")
     cache_memory_bytes: int = Field(256 * 2**20, ge=0, description="bound of the in-process cache tier")
+    cache_factor: float = Field(
+        25.0,
+        ge=0,
+        description="a cache tier is used while a row of the model costs this many look-ups, as measured; 0: always",
+    )
     redis_url: SecretStr = Field(
         SecretStr(""), description="redis://... turns the second cache tier on; empty: memory only"
     )

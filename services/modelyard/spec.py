@@ -45,11 +45,24 @@ class BackendSpec(_Part):
 
 
 class BatchingSpec(_Part):
-    """`max_batch_size` counts rows; 0 says that the model has no batch dimension and each request runs alone."""
+    """`max_batch_size` is what callers rely on: the most rows of one request, and of requests that are merged; 0 says
+    that the model has no batch dimension and each request runs alone. `merge_rows` and `executors` are found by
+    measuring (`modelyard tune`): they change how fast requests are answered, never which are accepted.
+    """
 
     max_batch_size: int = Field(32, ge=0, le=65536)
+    merge_rows: int = Field(0, ge=0, le=65536)
+    """Rows up to which requests are merged into one run; a larger request runs alone. 0: max_batch_size."""
     max_queue_delay_ms: float = Field(0.0, ge=0, le=10_000, allow_inf_nan=False)
+    executors: int = Field(0, ge=0, le=256)
+    """Runs of this model at once, a thread for each; 0: as many as the server has threads, which is also the most."""
     buckets: tuple[Annotated[int, Field(ge=1)], ...] = ()
+
+    @model_validator(mode="after")
+    def _within(self) -> "BatchingSpec":
+        if self.merge_rows > self.max_batch_size:
+            raise ValueError(f"merge_rows {self.merge_rows} is above max_batch_size {self.max_batch_size}")
+        return self
 
 
 class CacheSpec(_Part):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from modelyard.errors import InvalidInput
 from modelyard.spec import ModelSpec, TensorSpec
-from modelyard.tensors import Tensor
+from modelyard.tensors import Shape, Tensor
 
 
 def check_inputs(spec: ModelSpec, inputs: Sequence[Tensor]) -> tuple[list[Tensor], int]:
@@ -15,6 +15,8 @@ def check_inputs(spec: ModelSpec, inputs: Sequence[Tensor]) -> tuple[list[Tensor
 
     Raises InvalidInput, saying what was given and what is wanted.
     """
+    if _as_declared(spec, inputs):
+        return list(inputs), _rows(spec, inputs) if spec.batching.max_batch_size else 1
     by_name: dict[str, Tensor] = {}
     for tensor in inputs:
         if tensor.name in by_name:
@@ -45,20 +47,36 @@ def check_outputs(spec: ModelSpec, outputs: Sequence[str]) -> tuple[str, ...]:
     return tuple(outputs) or tuple(known)
 
 
+def _as_declared(spec: ModelSpec, inputs: Sequence[Tensor]) -> bool:
+    """The common case at a glance; whatever is not so goes the long way, which says what is wrong."""
+    if len(inputs) != len(spec.inputs):
+        return False
+    for wanted, given in zip(spec.inputs, inputs, strict=True):
+        if given.name != wanted.name or given.datatype != wanted.datatype or not _fits(wanted, given.array.shape):
+            return False
+    return True
+
+
+def _fits(wanted: TensorSpec, shape: Shape) -> bool:
+    if len(shape) != len(wanted.shape):
+        return False
+    for want, have in zip(wanted.shape, shape, strict=True):  # noqa: SIM110  (a generator costs twice as much)
+        if want not in (have, -1):
+            return False
+    return True
+
+
 def _check_tensor(wanted: TensorSpec, given: Tensor) -> None:
     if given.datatype != wanted.datatype:
         raise InvalidInput(f"input '{wanted.name}' is {wanted.datatype}, {given.datatype} was given", "datatype")
     shape = given.array.shape
-    fits = len(shape) == len(wanted.shape) and all(
-        want in (-1, have) for want, have in zip(wanted.shape, shape, strict=True)
-    )
-    if not fits:
+    if not _fits(wanted, shape):
         raise InvalidInput(f"input '{wanted.name}' has shape {list(wanted.shape)}, {list(shape)} was given", "shape")
 
 
 def _rows(spec: ModelSpec, inputs: Sequence[Tensor]) -> int:
     rows: int = inputs[0].array.shape[0]
-    for tensor in inputs:
+    for tensor in inputs[1:]:
         if tensor.array.shape[0] != rows:
             raise InvalidInput(
                 f"the inputs differ in their number of rows: {[t.array.shape[0] for t in inputs]}", "batch"

@@ -19,7 +19,7 @@ from tests.integration import pair_model
 from tests.integration.harness import CommandResult, free_port, modelyard, start
 from tests.integration.onnx_models import affine, build, identity, random_normal, value
 
-COMMANDS = ("serve", "list", "inspect", "infer", "import", "settings")
+COMMANDS = ("serve", "list", "inspect", "infer", "import", "tune", "settings")
 
 
 def refused(result: CommandResult, *words: str) -> None:

@@ -123,3 +123,15 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model.yaml").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(ConfigurationError, match=r"model\.yaml"):
         read_spec(tmp_path)
+
+
+@pytest.mark.parametrize("batching", ["{max_batch_size: 8, merge_rows: 9}", "{max_batch_size: 0, merge_rows: 1}"])
+def test_runs_are_not_merged_beyond_the_batch(batching: str) -> None:
+    assert "batching: merge_rows" in refused(GOOD.replace("[-1, 8, 8]", "[-1]") + f"batching: {batching}\n")
+
+
+def test_merging_and_executors_are_left_to_the_server_by_default() -> None:
+    batching = parse_spec(GOOD + "batching: {max_batch_size: 8}\n").batching
+    assert (batching.merge_rows, batching.executors) == (0, 0)
+    batching = parse_spec(GOOD + "batching: {max_batch_size: 8, merge_rows: 8, executors: 3}\n").batching
+    assert (batching.merge_rows, batching.executors) == (8, 3)

@@ -23,6 +23,8 @@ Result = Sequence[Array] | Exception
 
 HANGING = 3
 """A run that takes this many times the expected seconds may never end."""
+AHEAD_SECONDS = 0.02
+"""Work that each executor may be given beyond what it runs."""
 SURPRISE = 20
 """A run in the event loop that costs this many times the limit (in CPU time) was the last one there."""
 
@@ -49,6 +51,8 @@ class Execution:
     rows: int
     requests: int
     seconds: float
+    busy: float
+    """Seconds for which the model kept a core busy."""
     queue_seconds: Sequence[float]
     retried: bool
     failed: int
@@ -67,7 +71,6 @@ class Batcher:
         buckets: Sequence[int] = (),
         inline_seconds: float = 0.0,
         observe: Callable[[Execution], None] = lambda _: None,
-        observe_queue: Callable[[int], None] = lambda _: None,
     ) -> None:
         """`max_batch_size` 0: no batch dimension, every item runs alone."""
         self._infer = infer
@@ -78,11 +81,10 @@ class Batcher:
         self._buckets = buckets
         self._inline_seconds = inline_seconds
         self._observe = observe
-        self._observe_queue = observe_queue
         self._queues: dict[tuple[bool, Hashable], deque[Item]] = {}
         self._running = 0
         self._runs: dict[int, tuple[float, int]] = {}
-        """(start, rows) of each run that is in a thread, by the id of its batch."""
+        """(start, rows) of each batch that the executors have, by its id; the start is 0 until a thread takes it."""
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._inline = True
@@ -97,14 +99,14 @@ class Batcher:
         A run that takes far longer than any before may hang: then the wait is at least as long as it has taken already,
         so that it does not let everybody in.
         """
-        if not self.queued_rows and not self._runs:
-            return 0.0
+        if not self._runs and self.queued_rows < max(1, self._max_rows):
+            return 0.0  # it would run with what is queued, now
         now = time.perf_counter()
         runs = -(-self.queued_rows // max(1, self._max_rows))
         seconds = runs * self._cost.expected(min(self.queued_rows, max(1, self._max_rows)))
         overdue = 0.0
         for started, rows in self._runs.values():
-            age, expected = now - started, self._cost.expected(rows)
+            age, expected = now - started if started else 0.0, self._cost.expected(rows)
             seconds += max(0.0, expected - age)
             if age > HANGING * expected:
                 overdue = max(overdue, age)
@@ -119,11 +121,10 @@ class Batcher:
         queue.append(item)
         self.queued_rows += item.rows
         self.queued_bytes += item.nbytes
-        self._observe_queue(self.queued_rows)
         self._schedule()
 
     def _schedule(self) -> None:
-        if not self._scheduled and self._running < self._executors:
+        if not self._scheduled and (self._running < self._executors or self._is_full(self.queued_rows)):
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._dispatch)
 
@@ -132,26 +133,47 @@ class Batcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._running < self._executors and self._queues:
+        while self._queues:
             key = self._next_ready()
-            if key is None:
+            if key is None or not self._may_start(key):
                 return
             batch = self._take(key)
             if not batch:
                 continue
-            if self._inline and self._cost.at_most(sum(item.rows for item in batch)) < self._inline_seconds:
+            if self._inline and self._cost.at_most(sum([item.rows for item in batch])) < self._inline_seconds:
                 self._run_inline(batch)
                 if self._queues:
                     self._schedule()  # let the event loop turn between two runs
                 return
             self._start(batch)
 
+    def _may_start(self, key: tuple[bool, Hashable]) -> bool:
+        """Is an executor free, or will one be before the loop has turned, and is this batch as large as it can get?
+
+        A loaded event loop turns slowly: executors that waited for it between two short runs would mostly idle.
+        """
+        if self._running < self._executors:
+            return True
+        ahead = (self._running - self._executors + 1) * self._cost.expected(max(1, self._max_rows))
+        return ahead <= AHEAD_SECONDS * self._executors and self._is_full(self._rows_up_to_a_batch(key))
+
+    def _is_full(self, rows: int) -> bool:
+        return rows >= max(1, self._max_rows)
+
+    def _rows_up_to_a_batch(self, key: tuple[bool, Hashable]) -> int:
+        rows = 0
+        for item in self._queues[key]:
+            rows += item.rows
+            if self._is_full(rows):
+                break
+        return rows
+
     def _next_ready(self) -> tuple[bool, Hashable] | None:
         """The queue to serve: urgent ones first, then the oldest. None while all may wait for fuller batches."""
         if not self._delay:
-            return min(self._queues, key=self._rank)
+            return min(self._queues, key=self._rank) if len(self._queues) > 1 else next(iter(self._queues))
         keys = sorted(self._queues, key=self._rank)
-        left = {key: self._time_left(self._queues[key]) for key in keys}
+        left = {key: self._time_left(key) for key in keys}
         ready = next((key for key in keys if left[key] <= 0), None)
         if ready is None:
             self._timer = asyncio.get_running_loop().call_later(min(left.values()), self._dispatch)
@@ -160,10 +182,10 @@ class Batcher:
     def _rank(self, key: tuple[bool, Hashable]) -> tuple[bool, float]:
         return key[0], self._queues[key][0].queued
 
-    def _time_left(self, queue: deque[Item]) -> float:
+    def _time_left(self, key: tuple[bool, Hashable]) -> float:
         """Seconds that a queue may still wait under the queue delay; none when its batch is full."""
-        full = sum(item.rows for item in queue) >= self._max_rows
-        return 0.0 if full else queue[0].queued + self._delay - time.perf_counter()
+        full = self._is_full(self._rows_up_to_a_batch(key))
+        return 0.0 if full else self._queues[key][0].queued + self._delay - time.perf_counter()
 
     def _take(self, key: tuple[bool, Hashable]) -> list[Item]:
         """The next batch of one queue, without what nobody wants."""
@@ -179,14 +201,15 @@ class Batcher:
                 rows += item.rows
         if not queue:
             del self._queues[key]
-        self._observe_queue(self.queued_rows)
         return batch
 
     def _run_inline(self, batch: list[Item]) -> None:
         """Run in the event loop: cheaper than a hand-over to a thread, as long as it really is cheap."""
         cpu = time.thread_time()
-        self._finish(batch, *self._execute(batch, time.perf_counter()))
-        if time.thread_time() - cpu > SURPRISE * self._inline_seconds:
+        results, execution = self._execute(batch, time.perf_counter())
+        surprise = time.thread_time() - cpu > SURPRISE * self._inline_seconds
+        self._finish(batch, results, execution, in_thread=False)
+        if surprise:
             self._inline = False  # its cost depends on its input: never again in the loop
             log.warning("a run took far longer than the measured cost; from now on the model runs in threads")
 
@@ -194,18 +217,20 @@ class Batcher:
         loop = asyncio.get_running_loop()
         rows = sum(item.rows for item in batch)
         self._running += 1
-        self._runs[id(batch)] = (time.perf_counter(), rows)
+        self._runs[id(batch)] = (0.0, rows)
 
         def run() -> None:
-            outcome = self._execute(batch, time.perf_counter())
-            loop.call_soon_threadsafe(finish, outcome)
+            started = time.perf_counter()
+            self._runs[id(batch)] = (started, rows)
+            wanted = [item for item in batch if item.wanted()]  # once more: it may have waited for this thread
+            loop.call_soon_threadsafe(finish, wanted, self._execute(wanted, started) if wanted else None)
 
-        def finish(outcome: tuple[list[Result], Execution]) -> None:
+        def finish(wanted: list[Item], outcome: tuple[list[Result], Execution] | None) -> None:
             self._running -= 1
             del self._runs[id(batch)]
-            self._finish(batch, *outcome)
-            if self._queues:
-                self._schedule()
+            self._dispatch()  # first: answering takes time in which the executor would idle
+            if outcome is not None:
+                self._finish(wanted, *outcome, in_thread=True)
 
         self._pool.submit(run)
 
@@ -214,35 +239,43 @@ class Batcher:
         queue_seconds = [started - item.queued for item in batch]
         retried = False
         results: list[Result]
+        busy = 0.0
         try:
-            results = list(self._run(batch))
+            parts, busy = self._run(batch)
+            results = list(parts)
         except Exception as error:
             retried = len(batch) > 1
             results = [self._run_alone(item) for item in batch] if retried else [error]
         seconds = time.perf_counter() - started
-        failed = sum(isinstance(result, Exception) for result in results)
-        rows = sum(item.rows for item in batch)
-        return results, Execution(rows, len(batch), seconds, queue_seconds, retried, failed)
+        failed = sum([isinstance(result, Exception) for result in results])
+        rows = sum([item.rows for item in batch])
+        return results, Execution(rows, len(batch), seconds, busy, queue_seconds, retried, failed)
 
-    def _run(self, batch: list[Item]) -> list[list[Array]]:
+    def _run(self, batch: list[Item]) -> tuple[list[list[Array]], float]:
+        """The outputs of each item, and the seconds for which the model kept a core busy."""
         rows = [item.rows for item in batch]
         inputs = merge([item.inputs for item in batch])
         total = sum(rows)
         size = bucket(total, self._buckets) if self._buckets and total else total
-        outputs = self._infer(pad(inputs, size) if size > total else inputs, batch[0].outputs)
+        if size > total:
+            inputs = pad(inputs, size)
+        started = time.thread_time()
+        outputs = self._infer(inputs, batch[0].outputs)
+        busy = time.thread_time() - started
         if size > total:
             outputs = [array[:total] for array in outputs]
-        return split(outputs, rows)
+        return split(outputs, rows), busy
 
     def _run_alone(self, item: Item) -> Result:
         try:
-            return self._run([item])[0]
+            return self._run([item])[0][0]
         except Exception as error:
             return error
 
-    def _finish(self, batch: list[Item], results: list[Result], execution: Execution) -> None:
+    def _finish(self, batch: list[Item], results: list[Result], execution: Execution, *, in_thread: bool) -> None:
         if not execution.failed:
             self._cost.observe(execution.rows, execution.seconds)
+            self._cost.observe_busy(execution.rows, execution.busy, in_thread=in_thread)
         self._observe(execution)
         for item, result in zip(batch, results, strict=True):
             try:

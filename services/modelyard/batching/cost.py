@@ -2,6 +2,10 @@
 
 A model's cost per run may hardly grow with its rows (a GPU, a small network) or in proportion to them (a large one on a
 CPU). Sizes are therefore kept apart, in powers of two.
+
+Two costs are kept: how long a run takes, which is what waits are made of, and how long it keeps a core busy, which is
+what it would cost the event loop. In a thread of a loaded process the first is many times the second, and even the
+second is more than in the loop: cold caches, and the wait for the interpreter.
 """
 
 WEIGHT = 0.2
@@ -13,26 +17,39 @@ class CostModel:
         """`one_row`: measured seconds of a run with one row."""
         self._seconds = {0: one_row}
         """Exponent of the size class to smoothed seconds; class k holds 2^(k-1) < rows <= 2^k."""
+        self._busy = {0: one_row}
 
     def observe(self, rows: int, seconds: float) -> None:
-        size = _size_class(rows)
-        known = self._seconds.get(size)
-        self._seconds[size] = seconds if known is None else known + WEIGHT * (seconds - known)
+        """A run of `rows` rows took `seconds`."""
+        _smooth(self._seconds, _size_class(rows), seconds)
+
+    def observe_busy(self, rows: int, seconds: float, *, in_thread: bool = False) -> None:
+        """A run of `rows` rows kept a core busy for `seconds`; one in a thread can only prove it cheaper than known."""
+        if not in_thread or seconds < self.at_most(rows):
+            _smooth(self._busy, _size_class(rows), seconds)
 
     def expected(self, rows: int) -> float:
         """Seconds of a run. For a size not seen yet those of the nearest smaller one: merging is believed in."""
-        size = _size_class(rows)
-        return self._seconds[self._seen_below(size)]
+        return self._seconds[_seen_below(self._seconds, _size_class(rows))]
 
     def at_most(self, rows: int) -> float:
-        """Seconds of a run. For a size not seen yet: in proportion to the nearest smaller one."""
+        """Seconds of a core. For a size not seen yet: in proportion to the nearest smaller one."""
         size = _size_class(rows)
-        below = self._seen_below(size)
-        return self._seconds[below] * float(2 ** (size - below))
+        known = self._busy.get(size)
+        if known is not None:
+            return known
+        below = _seen_below(self._busy, size)
+        return self._busy[below] * float(2 ** (size - below))
 
-    def _seen_below(self, size: int) -> int:
-        return max(seen for seen in self._seconds if seen <= size)
+
+def _smooth(known: dict[int, float], size: int, seconds: float) -> None:
+    before = known.get(size)
+    known[size] = seconds if before is None else before + WEIGHT * (seconds - before)
+
+
+def _seen_below(known: dict[int, float], size: int) -> int:
+    return size if size in known else max(seen for seen in known if seen <= size)
 
 
 def _size_class(rows: int) -> int:
-    return max(0, rows - 1).bit_length()
+    return (rows - 1).bit_length() if rows > 1 else 0

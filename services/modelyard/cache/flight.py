@@ -1,47 +1,59 @@
 """Rows in flight: who computes a row, who waits for it, and what happens when one of them goes away.
 
-    Waiter   one request; a slot per row; its future is done when every slot is filled, or with the first failure
+    Waiter   one request; a slot per row; it is finished when every slot is filled, or with the first failure
     Flight   one row that is being looked up or computed; any number of waiters' slots hang on it
 
 Nobody owns a flight: the request that started it (its leader) waits like all others, so that its cancellation takes
 away one waiter and nothing more. Only when no waiter is left is the work dropped.
 """
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from modelyard.cache.key import Signature
-from modelyard.cache.store import Key, Row
+from modelyard.cache.store import MISS, Key, Missing, Row
 from modelyard.tensors import Tensor
 
 
 class Waiter:
-    __slots__ = ("flights", "future", "inputs", "left", "priority", "results", "rows", "signature")
+    __slots__ = ("_finished", "flights", "inputs", "left", "open", "priority", "results", "rows", "signature")
 
-    def __init__(self, inputs: Sequence[Tensor], signature: Signature, slots: int, priority: int = 0) -> None:
+    def __init__(
+        self,
+        inputs: Sequence[Tensor],
+        signature: Signature,
+        slots: int,
+        priority: int,
+        finished: Callable[["Waiter", Exception | None], None],
+    ) -> None:
+        """`finished` is called once: when every slot is filled, or with the first failure."""
         self.inputs = inputs
         self.signature = signature
         self.priority = priority
-        self.rows: list[Row | None] = [None] * slots
+        self.rows: list[Row | Missing] = [MISS] * slots
         self.results: list[str] = [""] * slots
         """Where each row came from: a value of modelyard_cache_rows_total's label `result`."""
         self.left = slots
-        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.open = True
         self.flights: list[Flight] = []
+        self._finished = finished
 
     def fill(self, slot: int, row: Row, result: str) -> None:
         self.rows[slot] = row
         self.results[slot] = result
         self.left -= 1
-        if not self.left and not self.future.done():
-            self.future.set_result(None)
+        if not self.left and self.open:
+            self.open = False
+            self.flights.clear()  # they lead back here: memory must not wait for the garbage collector
+            self._finished(self, None)
 
     def fail(self, error: Exception) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
+        if self.open:
+            self.open = False
+            self._finished(self, error)
 
     def leave(self) -> "list[Flight]":
         """Stop waiting: the request was cancelled, timed out or failed elsewhere. Returns the flights left empty."""
+        self.open = False
         for flight in self.flights:
             flight.waiting = [(waiter, slot) for waiter, slot in flight.waiting if waiter is not self]
         empty = [flight for flight in self.flights if not flight.waiting]

@@ -7,7 +7,7 @@ so that no two different requests can feed the hash the same bytes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from blake3 import blake3
@@ -21,7 +21,7 @@ _NEUTRAL = frozenset({"timeout", "priority", "binary_data_output"})
 """Parameters that say how to answer, not what."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Signature:
     """What all rows of a request share. Only rows with equal signatures may run in one batch."""
 
@@ -29,6 +29,13 @@ class Signature:
     """(name, datatype, shape of a row; the whole shape where the model has no batch dimension)"""
     outputs: tuple[str, ...]
     parameters: tuple[tuple[str, str], ...]
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.inputs, self.outputs, self.parameters))
+
+    def __hash__(self) -> int:
+        return self._hash  # asked for several times for each request
 
     @classmethod
     def of(

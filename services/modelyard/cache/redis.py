@@ -41,6 +41,8 @@ MAX_READ_KEYS = 1024
 MAX_WRITE_ROWS = 256
 MAX_PENDING_ROWS = 8192
 MAX_PENDING_BYTES = 64 * 2**20
+WEIGHT = 0.1
+"""Of the newest look-up in the smoothed cost."""
 TTL_JITTER = 0.1
 """Entries live up to this share longer, so that a burst of fills does not expire as a burst of misses."""
 
@@ -63,6 +65,7 @@ class RedisStore:
         except ValueError:
             raise ConfigurationError("MODELYARD_REDIS_URL is no redis://, rediss:// or unix:// URL") from None
         self._up = False
+        self._seconds_per_key = 0.0
         self._waiting: deque[tuple[Sequence[Key], _Found]] = deque()
         self._reading = False
         self._pending: dict[Key, tuple[bytes, float] | None] = {}
@@ -76,6 +79,10 @@ class RedisStore:
     @property
     def up(self) -> bool:
         return self._up
+
+    @property
+    def seconds_per_key(self) -> float:
+        return self._seconds_per_key
 
     async def start(self) -> None:
         """Try Redis once, briefly; afterwards a probe runs whenever it is down."""
@@ -118,8 +125,10 @@ class RedisStore:
         try:
             if self._up:
                 with contextlib.suppress(*_FAULTS):
+                    started = time.perf_counter()
                     async with self._operation("get"), asyncio.timeout(self._timeout):
                         found = _checked(await self._reader.mget(names), len(names))
+                    self._learn((time.perf_counter() - started) / len(names))
         finally:
             position = 0
             for keys, future in batch:
@@ -128,6 +137,10 @@ class RedisStore:
                 if not future.done():
                     future.set_result([entry if isinstance(entry, bytes) else MISS for entry in part])
             self._read_next()
+
+    def _learn(self, seconds: float) -> None:
+        known = self._seconds_per_key
+        self._seconds_per_key = known + WEIGHT * (seconds - known) if known else seconds
 
     # --- writes -----------------------------------------------------------------------------------------------------
 

@@ -3,28 +3,32 @@
     row keys -> memory tier -> rows in flight (join) -> Redis tier -> compute -> fill both tiers
 
 Everything between the first and the last step works by callbacks on rows in flight (flight.py): no task, no lock.
+Each tier is asked only while its look-ups are cheap beside the model (worth.py).
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
-
-import numpy as np
 
 from modelyard import metrics
 from modelyard.cache.codec import OutputSpec, decode, encode
 from modelyard.cache.flight import Flight, Waiter
 from modelyard.cache.key import Signature, row_keys
 from modelyard.cache.memory import MemoryStore
+from modelyard.cache.rows import assemble, finite_rows, separate, take
 from modelyard.cache.store import MISS, Key, Missing, Row, Store
+from modelyard.cache.worth import Cost, Worth
 from modelyard.errors import ModelyardError
-from modelyard.tensors import FLOATING, Array, Tensor
+from modelyard.tensors import Array, Tensor
 
 log = logging.getLogger("modelyard.cache")
 
 Done = Callable[[Sequence[Array] | Exception], None]
+Known = tuple[Sequence[Array], list[str]]
+"""Outputs in the order in which they were asked for, and where each row came from."""
 
 
 class Compute(Protocol):
@@ -55,57 +59,88 @@ class CacheIdentity:
 
 class ResponseCache:
     def __init__(
-        self, identity: CacheIdentity, memory: MemoryStore | None, redis: Store | None, compute: Compute
+        self,
+        identity: CacheIdentity,
+        memory: MemoryStore | None,
+        redis: Store | None,
+        compute: Compute,
+        factor: float = 0.0,
     ) -> None:
+        """`factor`: what the model must cost at least, in look-ups (worth.py)."""
         self._identity = identity
         self._memory = memory
         self._redis = redis
         self._compute = compute
         self._flights: dict[Key, Flight] = {}
+        self.tiers = {"memory": Worth(factor)} if memory is not None else {}
+        if redis is not None:
+            self.tiers["redis"] = Worth(factor)
+        self.pays = True
+        """False while no tier is worth asking: then the model is to be run without the cache."""
 
-    async def infer(
+    def review(self, model: Cost) -> None:
+        """Decide for each tier whether it is worth asking. `model`: cost of a row without the cache."""
+        for worth in self.tiers.values():
+            worth.review(model)
+        self.pays = any(worth.admitted for worth in self.tiers.values()) or not self.tiers
+
+    def submit(
         self,
         inputs: Sequence[Tensor],
         signature: Signature,
         admit: Callable[[int], None],
+        done: Callable[[Known | Exception], None],
         priority: int = 0,
-        *,
-        limit: float,
-    ) -> tuple[list[Array], list[str]]:
-        """Outputs in the order of `signature.outputs`, and where each row came from.
+    ) -> Waiter | None:
+        """Answer by calling `done` once: now when memory knows every row (None is returned), else later.
 
-        `admit` is called with the number of rows that memory does not know; it may refuse by raising. Raises
-        TimeoutError after `limit` seconds.
+        `admit` is called with the number of rows that memory does not know; it may refuse by raising.
         """
+        started = time.perf_counter()
         identity = self._identity
         keys = row_keys(identity.model, identity.digest, signature, inputs, identity.batched)
-        waiter = Waiter(inputs, signature, len(keys), priority)
-        unknown = self._answer_from_memory(keys, waiter)
-        if unknown:
-            admit(len(unknown))
-            self._take_off(keys, unknown, waiter)
-            timer = asyncio.get_running_loop().call_later(limit, waiter.fail, TimeoutError())
-            try:
-                await waiter.future
-            finally:
-                timer.cancel()
-                if waiter.left:
-                    for flight in waiter.leave():
-                        self._forget(flight)  # its work may be dropped: nobody new may join it
-        return self._assemble(waiter.rows), waiter.results
+        rows = self._from_memory(keys)
+        unknown = [slot for slot, row in enumerate(rows) if row is MISS]
+        if not unknown:
+            self._spent("memory", started, len(keys))
+            done((assemble(rows, identity.batched), ["hit_memory"] * len(rows)))
+            return None
+        admit(len(unknown))
 
-    def _answer_from_memory(self, keys: list[Key], waiter: Waiter) -> list[int]:
-        """Fill the slots that memory knows; return the others."""
-        if self._memory is None:
-            return list(range(len(keys)))
-        unknown = []
-        for slot, key in enumerate(keys):
-            row = self._memory.get(key)
-            if row is MISS:
-                unknown.append(slot)
+        def finished(waiter: Waiter, error: Exception | None) -> None:
+            if error is None:
+                done((assemble(waiter.rows, identity.batched), waiter.results))
             else:
+                self.leave(waiter)
+                done(error)
+
+        waiter = Waiter(inputs, signature, len(keys), priority, finished)
+        for slot, row in enumerate(rows):
+            if row is not MISS:
                 waiter.fill(slot, row, "hit_memory")
-        return unknown
+        self._take_off(keys, unknown, waiter)
+        self._spent("memory", started, len(keys))
+        return waiter
+
+    def leave(self, waiter: Waiter) -> None:
+        """The waiter's request is over: what only it wanted may be dropped, and nobody new may join it."""
+        for flight in waiter.leave():
+            self._forget(flight)
+
+    def _from_memory(self, keys: list[Key]) -> Sequence[Row | Missing]:
+        memory = self._memory
+        if memory is None or not self.tiers["memory"].admitted:
+            return [MISS] * len(keys)
+        return [memory.get(key) for key in keys]
+
+    def _spent(self, tier: str, started: float, rows: int) -> None:
+        worth = self.tiers.get(tier)
+        if worth is not None:
+            worth.look_up.add(time.perf_counter() - started, rows)
+
+    def _usable_redis(self) -> Store | None:
+        redis = self._redis
+        return redis if redis is not None and redis.up and self.tiers["redis"].admitted else None
 
     def _take_off(self, keys: list[Key], slots: list[int], waiter: Waiter) -> None:
         """Join the rows in flight; start the others together."""
@@ -119,8 +154,9 @@ class ResponseCache:
             self._flights[key] = flight = Flight(key, waiter, slot)
             started.append(flight)
             slots_started.append(slot)
-        if started and self._redis is not None and self._redis.up:
-            self._ask_redis(self._redis, started, slots_started, waiter)
+        redis = self._usable_redis()
+        if started and redis is not None:
+            self._ask_redis(redis, started, slots_started, waiter)
         elif started:
             self._run(started, slots_started, waiter)
 
@@ -128,11 +164,13 @@ class ResponseCache:
         expected = self._outputs(waiter.signature)
 
         def answered(found: Sequence[bytes | Missing]) -> None:
+            self.tiers["redis"].look_up.add(redis.seconds_per_key * len(flights), len(flights))
             unknown, unknown_slots, wrong = [], [], []
             for flight, slot, entry in zip(flights, slots, found, strict=True):
                 row = MISS if entry is MISS else decode(flight.key, expected, entry)
                 if row is not MISS:
-                    self._land(flight, row, "hit_redis", keep=True)
+                    self._keep(flight.key, row)
+                    self._land(flight, row, "hit_redis")
                     continue
                 if entry is not MISS:
                     wrong.append(flight.key)
@@ -159,7 +197,7 @@ class ResponseCache:
     def _run(self, flights: list[Flight], slots: list[int], waiter: Waiter) -> None:
         """Compute the rows of `waiter` in `slots`, one flight each."""
         batched = self._identity.batched
-        inputs = _take(waiter.inputs, slots) if batched else waiter.inputs
+        inputs = take(waiter.inputs, slots) if batched else waiter.inputs
 
         def done(result: Sequence[Array] | Exception) -> None:
             if isinstance(result, Exception):
@@ -180,24 +218,28 @@ class ResponseCache:
             self._fail(flights, error)
 
     def _fill(self, flights: list[Flight], outputs: Sequence[Array], signature: Signature) -> None:
+        started = time.perf_counter()
         identity = self._identity
-        batched = identity.batched
         expected = self._outputs(signature)
-        finite = _finite_rows(expected, outputs, len(flights), batched)
-        entries: dict[Key, bytes] = {}
-        for index, flight in enumerate(flights):
-            row = tuple(array[index, ...].copy() for array in outputs) if batched else tuple(outputs)
-            for array in row:
-                array.setflags(write=False)  # it is shared from now on
-            if finite[index] and self._redis is not None and self._redis.up:
-                entries[flight.key] = encode(flight.key, expected, row)
-            self._land(flight, row, "miss", keep=finite[index])
-        if entries and self._redis is not None:
-            self._redis.set(entries, identity.ttl)
+        rows = separate(outputs, len(flights), identity.batched)
+        finite = finite_rows([datatype for _, datatype in expected], outputs, len(flights), identity.batched)
+        kept = [(flight.key, row) for flight, row, good in zip(flights, rows, finite, strict=True) if good]
+        for key, row in kept:
+            self._keep(key, row)
+        self._spent("memory", started, 0)
+        redis = self._usable_redis()
+        if redis is not None and kept:
+            started = time.perf_counter()
+            redis.set({key: encode(key, expected, row) for key, row in kept}, identity.ttl)
+            self._spent("redis", started, 0)
+        for flight, row in zip(flights, rows, strict=True):
+            self._land(flight, row, "miss")
 
-    def _land(self, flight: Flight, row: Row, result: str, *, keep: bool) -> None:
-        if keep and self._memory is not None:
-            self._memory.set(flight.key, row, self._identity.ttl)
+    def _keep(self, key: Key, row: Row) -> None:
+        if self._memory is not None and self.tiers["memory"].admitted:
+            self._memory.set(key, row, self._identity.ttl)
+
+    def _land(self, flight: Flight, row: Row, result: str) -> None:
         self._forget(flight)
         flight.land(row, result)
 
@@ -219,38 +261,3 @@ class ResponseCache:
 
     def _outputs(self, signature: Signature) -> list[OutputSpec]:
         return [(name, self._identity.datatypes[name]) for name in signature.outputs]
-
-    def _assemble(self, rows: Sequence[Row | None]) -> list[Array]:
-        whole = [row for row in rows if row is not None]
-        if not self._identity.batched:
-            return list(whole[0])
-        if len(whole) == 1:
-            return [array[np.newaxis, ...] for array in whole[0]]
-        return [np.stack(arrays) for arrays in zip(*whole, strict=True)]
-
-
-def _take(inputs: Sequence[Tensor], slots: list[int]) -> Sequence[Tensor]:
-    """The rows in `slots`: the tensors themselves when that is all of them, views when they are neighbours."""
-    first, count = slots[0], len(slots)
-    if count == inputs[0].array.shape[0]:
-        return inputs
-    neighbours = slots[-1] - first + 1 == count
-    index: slice | list[int] = slice(first, first + count) if neighbours else slots
-    return [Tensor(tensor.name, tensor.datatype, tensor.array[index]) for tensor in inputs]
-
-
-def _finite_rows(expected: list[OutputSpec], outputs: Sequence[Array], rows: int, batched: bool) -> list[bool]:
-    """Per row: does it hold numbers only? A NaN or an infinity is answered, but never kept."""
-    good: Array
-    finite = np.ones(rows, np.bool_)
-    for (_, datatype), array in zip(expected, outputs, strict=True):
-        if datatype in FLOATING:
-            good = np.isfinite(array)
-        elif datatype == "BF16":
-            good = (array & 0x7F80) != 0x7F80  # all exponent bits set: NaN or infinity
-        else:
-            continue
-        if good.all():
-            continue
-        finite &= good.reshape(rows, -1).all(axis=1) if batched else bool(good.all())
-    return finite.tolist()

@@ -29,6 +29,11 @@ class Store(Protocol):
         """False while the tier is bypassed: then `get` and `set` are not to be called."""
         ...
 
+    @property
+    def seconds_per_key(self) -> float:
+        """What a look-up of one key costs, as measured lately."""
+        ...
+
     def get(self, keys: Sequence[Key]) -> "asyncio.Future[list[bytes | Missing]]":
         """One entry or MISS per key, within the tier's timeout; never raises: a failing tier misses."""
         ...

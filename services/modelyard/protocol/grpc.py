@@ -1,6 +1,6 @@
 """The gRPC face: the methods of GRPCInferenceService. Convert, delegate, convert.
 
-Errors become statuses in one place, `_answered`. Deadlines come from the call (grpc-timeout) or the `timeout`
+Errors become statuses in one place, `fail`. Deadlines come from the call (grpc-timeout) or the `timeout`
 parameter, whichever is shorter. A call that its client cancels is cancelled here, and its work dropped.
 """
 
@@ -74,10 +74,10 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
     # --- inference --------------------------------------------------------------------------------------------------
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
-        async def answer(tenant: str) -> pb.ModelInferResponse:
-            return await self._infer(request, tenant, context.time_remaining())
-
-        return await self._answered(context, answer)
+        try:
+            return await self._infer(request, self._tenant(context), context.time_remaining())
+        except Exception as error:
+            await fail(context, error)
 
     async def ModelStreamInfer(
         self, requests: AsyncIterator[pb.ModelInferRequest], context: Context
@@ -125,7 +125,7 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
     async def _infer(
         self, message: pb.ModelInferRequest, tenant: str, remaining: float | None
     ) -> pb.ModelInferResponse:
-        self._dataplane.pipeline(message.model_name, message.model_version)
+        pipeline = self._dataplane.pipeline(message.model_name, message.model_version)
         started = time.perf_counter()
         try:
             request = decode_request(message)
@@ -134,7 +134,7 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
             raise
         if remaining is not None:
             request.timeout = remaining if request.timeout is None else min(remaining, request.timeout)
-        return await self._dataplane.infer(request, tenant, encode_response, time.perf_counter() - started)
+        return await self._dataplane.infer(pipeline, request, tenant, encode_response, time.perf_counter() - started)
 
     # --- metadata ---------------------------------------------------------------------------------------------------
 
@@ -197,11 +197,16 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
     async def _answered(self, context: Context, answer: Callable[[str], Awaitable[T]]) -> T:
         """Authenticate, answer, and turn any error into a status."""
         try:
-            metadata = dict(context.invocation_metadata() or ())
-            value = metadata.get("authorization")
-            return await answer(self._dataplane.authenticate(value if isinstance(value, str) else None))
+            return await answer(self._tenant(context))
         except Exception as error:
             await fail(context, error)
+
+    def _tenant(self, context: Context) -> str:
+        """Who calls. Raises Unauthenticated or PermissionDenied."""
+        value = None
+        if self._dataplane.asks_for_keys:
+            value = dict(context.invocation_metadata() or ()).get("authorization")
+        return self._dataplane.authenticate(value if isinstance(value, str) else None)
 
 
 def _message(document: dict[str, Any], empty: M) -> M:

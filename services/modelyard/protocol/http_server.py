@@ -1,136 +1,174 @@
-"""HTTP/1.1 connections: uvicorn's parser, our own answers on our paths, BentoML's application on all others.
+"""HTTP/1.1: our own answers on our paths, BentoML's application on all others. `modelyard serve` gives it to uvicorn.
 
-A request on a path of `rest.py` is collected, handled and answered with one write; no ASGI message and no middleware is
-in between (measured: a small model answers several times as many requests a second this way). For every path the
-connection keeps three promises: a request has arrived whole within the receive deadline, is never larger than the cap,
-and while the server drains every answer closes its connection.
+    bytes -> httptools -> HttpConnection (limits) -> Exchange -> Rest.submit -> one write
+                                                  `-> ASGI scope -> BentoML's application, as uvicorn runs it
+
+On a path of ours no ASGI message, no middleware and no task is in between (measured: a small model answers several
+times as many requests a second this way). While the server drains, every answer closes its connection.
 """
 
 import asyncio
-import logging
-from http import HTTPStatus
-from typing import Any, Protocol, cast
+import time
+from functools import partial
+from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+import httptools
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from modelyard.errors import HeadersTooLarge, InvalidInput, ModelyardError, Overloaded, PayloadTooLarge, ReceiveTimeout
-from modelyard.protocol.asgi import App
+from modelyard.errors import ModelyardError
+from modelyard.protocol.exchange import Exchange, render
+from modelyard.protocol.http_connection import HttpConnection
 from modelyard.protocol.http_message import HttpRequest, HttpResponse
-from modelyard.protocol.rest import Rest, failure
+from modelyard.protocol.rest import Cancel, failure
 from modelyard.protocol.rest_routes import OPEN_PATHS, owns
 
-log = logging.getLogger("modelyard.http")
-
-MAX_HEADER_BYTES = 64 * 1024
-LINGER_SECONDS = 5.0
-"""How long the rest of a refused body is read and thrown away, so that the client gets to read the answer."""
 LAST_REQUEST_SECONDS = 0.25
 """How long an idle connection is kept when the server stops, for a request that is on its way."""
-_STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
 
-class Served(Protocol):
-    """What the ASGI application given to uvicorn also is: the way to the face and to the state of the server."""
-
-    max_body_bytes: int
-    receive_timeout_seconds: float
-    max_held_bytes: int
-    held_bytes: int
-    """Bytes of bodies that all connections hold together."""
-
-    @property
-    def rest(self) -> Rest: ...
-
-    others: App
-    """The application behind all paths that are not the face's own."""
-
-    @property
-    def draining(self) -> bool: ...
-
-
-class HttpProtocol(HttpToolsProtocol):
+class HttpProtocol(HttpConnection):
     """One connection."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._served = cast(Served, self.app)
-        self._max_body = self._served.max_body_bytes
-        self._receive_timeout = self._served.receive_timeout_seconds
-        self._deadline: asyncio.TimerHandle | None = None
-        self._receiving = True
-        self._in_body = False
-        self._refused = False
-        self._header_bytes = 0
-        self._body_bytes = 0
-        self._held = 0
-        """Bytes of bodies that this connection's open requests hold."""
-        self._answering: asyncio.Task[None] | None = None
+        self._rest = self._served.rest
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._last_used = 0.0
+        self._cancel: Cancel | None = None
+        """Drops the request that is being answered."""
 
-    # --- what arrives -----------------------------------------------------------------------------------------------
+    # --- the way of a request ---------------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)  # type: ignore[arg-type]
-        self._arm()
+    def _begin(self, headers: dict[bytes, bytes]) -> None:
+        path = self._path()
+        if not owns(path):
+            self._begin_asgi()
+            return
+        exchange = Exchange(
+            HttpRequest(self.parser.get_method().decode("ascii"), path, headers),
+            keep_alive=self.parser.should_keep_alive() and (b"connection" not in headers or self._is_http_1_1()),
+            expects_continue=self.expect_100_continue,
+        )
+        earlier, self.cycle = self.cycle, exchange
+        if earlier is None or earlier.response_complete:
+            self._start(exchange)
+        else:  # pipelined: its turn comes when the earlier ones are answered
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cast(Any, exchange), cast(Any, None)))
+
+    def _start(self, exchange: Exchange) -> None:
+        """The headers are here, and it is this request's turn."""
+        if exchange.request.path not in OPEN_PATHS:
+            try:
+                self._rest.gate(exchange.request)  # before a stranger's body is read
+            except ModelyardError as error:
+                exchange.keep_alive = False
+                self._answer(exchange, failure(error))
+                return
+        if not exchange.more_body:
+            self._handle(exchange)
+        elif exchange.expects_continue:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _arrived(self, exchange: Exchange) -> None:
+        if not self.pipeline and not exchange.response_complete:
+            self._handle(exchange)
+
+    def _handle(self, exchange: Exchange) -> None:
+        if self.flow.write_paused:  # a client that does not read its answers gets no more of them computed
+            task = self.loop.create_task(self._handle_when_read(exchange))
+            self._cancel = task.cancel
+            return
+        chunks, request = exchange.chunks, exchange.request
+        request.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        self._cancel = self._rest.submit(request, partial(self._answer, exchange))
+
+    async def _handle_when_read(self, exchange: Exchange) -> None:
+        await self.flow.drain()
+        self._handle(exchange)
+
+    def _answer(self, exchange: Any, response: HttpResponse, *, head: bool = False) -> None:
+        """One write: status, headers, body."""
+        if exchange.disconnected or exchange.response_complete or self.transport.is_closing():
+            return
+        if self._served.draining:
+            exchange.keep_alive = False
+        head = head or (isinstance(exchange, Exchange) and exchange.request.method == "HEAD")
+        self.transport.write(render(response, exchange.keep_alive, head=head))
+        exchange.response_started = exchange.response_complete = True
+        self._cancel = None
+        if not exchange.keep_alive:
+            if exchange.more_body:
+                self._linger()
+            else:
+                self.transport.close()
+        self.on_response_complete()
+
+    def on_response_complete(self) -> None:
+        """Also called by uvicorn, for its cycles."""
+        self._release()
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self._last_used = time.monotonic()
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            if self.pipeline:
+                self.flow.pause_reading()  # answer what is here before reading more: a pipeline must not grow
+            self._start_asgi_task(cycle, app)
+        elif self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._close_if_unused)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._disarm()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        if self._cancel is not None:
+            self._cancel()  # nobody is left to read the answer: its work may be dropped
+            self._cancel = None
         super().connection_lost(exc)
-        if self._answering is not None:
-            self._answering.cancel()  # nobody is left to read the answer: its work may be dropped
-            self._answering = None
-        # connection, cycle and task refer to each other: a body must not wait for the garbage collector
-        for cycle in (self.cycle, *(waiting for waiting, _ in self.pipeline)):
-            _drop_body(cycle)
-        self.pipeline.clear()
-        self._release()
 
-    def data_received(self, data: bytes) -> None:
-        if self._refused:
+    def _is_http_1_1(self) -> bool:
+        version: str = self.parser.get_http_version()
+        return version != "1.0"
+
+    def _path(self) -> bytes:
+        """As it came, without the query."""
+        url = self.url
+        if url[:1] == b"/" and b"?" not in url and b"#" not in url:
+            return url
+        path: bytes = httptools.parse_url(url).path
+        return path
+
+    # --- other paths ------------------------------------------------------------------------------------------------
+
+    def _begin_asgi(self) -> None:
+        """uvicorn's own way, from the ASGI scope on, which only these requests need."""
+        url, headers, expected = self.url, self.headers, self.expect_100_continue
+        super(HttpConnection, self).on_message_begin()
+        self.url, self.expect_100_continue = url, expected
+        self.headers += headers
+        super(HttpConnection, self).on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """It is a request's turn: uvicorn's, or one of ours that was pipelined."""
+        waiting: Any = cycle
+        if isinstance(waiting, Exchange):
+            self._start(waiting)
             return
-        self._header_bytes += len(data)
-        super().data_received(data)
-        if self._receiving and self._listening():
-            if self._header_bytes > MAX_HEADER_BYTES and not self._in_body:
-                self._refuse(HeadersTooLarge(f"the headers are above {MAX_HEADER_BYTES} bytes"))
-            else:
-                self._arm()
-        else:
-            self._disarm()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._receiving = True
-        self._in_body = False
-        self._body_bytes = 0
-
-    def on_headers_complete(self) -> None:
-        self._in_body = True
-        super().on_headers_complete()
-        length = dict(self.headers).get(b"content-length", b"")
-        if length.isdigit() and int(length) > self._max_body:
-            self._refuse(self._too_large())
-
-    def on_body(self, body: bytes) -> None:
-        self._body_bytes += len(body)
-        if self._refused:
+        if self._served.draining:
+            cycle.keep_alive = False
+        request = HttpRequest(cycle.scope["method"], cycle.scope["raw_path"], dict(cycle.scope["headers"]))
+        try:
+            self._rest.gate(request)
+        except ModelyardError as error:
+            cycle.keep_alive = False
+            self._answer(cycle, failure(error), head=request.method == "HEAD")
             return
-        self._held += len(body)
-        self._served.held_bytes += len(body)
-        if self._body_bytes > self._max_body:
-            self._refuse(self._too_large())
-        elif self._served.held_bytes > self._served.max_held_bytes:
-            self._refuse(Overloaded("too many requests are being received at once"))
-        else:
-            super().on_body(body)
+        super()._start_asgi_task(cycle, cast(Any, self._served.others))
 
-    def on_message_complete(self) -> None:
-        self._receiving = False
-        self._header_bytes = 0
-        super().on_message_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        """uvicorn calls this for bytes that are no HTTP."""
-        self._refuse(InvalidInput("this is no valid HTTP/1.1 request"))
+    # --- the end of a connection ------------------------------------------------------------------------------------
 
     def shutdown(self) -> None:
         """The server stops: an idle connection may just be bringing a request, so it gets a moment to do so."""
@@ -143,139 +181,14 @@ class HttpProtocol(HttpToolsProtocol):
         if self._idle():
             self.transport.close()
 
-    def _idle(self) -> bool:
-        cycle = cast("RequestResponseCycle | None", self.cycle)
-        return (cycle is None or cycle.response_complete) and not self._header_bytes
-
-    # --- what is answered -------------------------------------------------------------------------------------------
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        if self._served.draining:
-            cycle.keep_alive = False
-        path = cycle.scope["raw_path"]
-        request = HttpRequest(cycle.scope["method"], path, dict(cycle.scope["headers"]))
-        try:
-            if path not in OPEN_PATHS:
-                self._served.rest.gate(request)  # before a stranger's body is read
-        except ModelyardError as error:
-            cycle.keep_alive = False
-            self._answer(cycle, failure(error))
-            return
-        if not owns(path):
-            super()._start_asgi_task(cycle, cast(Any, self._served.others))
-            return
-        task = self.loop.create_task(self._handle(cycle, request))
-        self._answering = task
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-
-    async def _handle(self, cycle: RequestResponseCycle, request: HttpRequest) -> None:
-        while cycle.more_body:
-            if cycle.waiting_for_100_continue:
-                cycle.waiting_for_100_continue = False
-                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self.flow.resume_reading()
-            cycle.message_event.clear()
-            await cycle.message_event.wait()
-            if cycle.disconnected or cycle.response_complete:
-                return
-        if self.flow.write_paused:
-            await self.flow.drain()  # a client that does not read its answers gets no more of them computed
-        request.body = bytes(cycle.body)
-        _drop_body(cycle)
-        response = await self._served.rest.handle(request)
-        self._answer(cycle, response)
-
-    def _answer(self, cycle: RequestResponseCycle, response: HttpResponse) -> None:
-        """One write: status, headers, body."""
-        if cycle.disconnected or cycle.response_complete or self.transport.is_closing():
-            return
-        if self._served.draining:
-            cycle.keep_alive = False
-        self.transport.write(_render(response, cycle.keep_alive, head=cycle.scope["method"] == "HEAD"))
-        cycle.response_started = cycle.response_complete = True
-        if not cycle.keep_alive and cycle.more_body:
-            self._linger()
-        elif not cycle.keep_alive:
+    def _close_if_unused(self) -> None:
+        """One timer for the life of a connection, put off while it is used: a new one for each answer costs more."""
+        self._idle_timer = None
+        left = self._last_used + self.timeout_keep_alive - time.monotonic()
+        if left <= 0 and self._idle():
             self.transport.close()
-        self.on_response_complete()
-
-    def on_response_complete(self) -> None:
-        self._release()
-        super().on_response_complete()
-        if self.pipeline and not self.transport.is_closing():
-            self.flow.pause_reading()  # answer what is here before reading more: a pipeline must not grow without bound
-
-    def _refuse(self, error: ModelyardError) -> None:
-        """Answer in the middle of a request that will not be read to its end, then close."""
-        self._refused = True
-        self._disarm()
-        cycle = cast("RequestResponseCycle | None", self.cycle)
-        unanswered = cycle is not None and not cycle.response_complete
-        if cycle is not None and unanswered and self._in_body:
-            _drop_body(cycle)
-            cycle.disconnected = True
-            cycle.message_event.set()  # wakes whoever waits for the rest of the body
-            unanswered = cycle.response_started
-        if not unanswered and not self.pipeline:  # else an earlier request is still being answered: only close
-            self.transport.write(_render(failure(error), keep_alive=False))
-            self._linger()
-        else:
-            self.loop.call_later(LINGER_SECONDS, self.transport.close)
-        self._release()
-
-    def _linger(self) -> None:
-        """Half-close: the client sees answer and end at once, while what it still sends is thrown away."""
-        self._refused = True
-        self.flow.resume_reading()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        self.loop.call_later(LINGER_SECONDS, self.transport.close)
-
-    def _release(self) -> None:
-        self._served.held_bytes -= self._held
-        self._held = 0
-
-    def _listening(self) -> bool:
-        return not (self._refused or self.transport.is_closing())
-
-    def _too_large(self) -> PayloadTooLarge:
-        return PayloadTooLarge(f"the body is above {self._max_body} bytes")
-
-    # --- the receive deadline ---------------------------------------------------------------------------------------
-
-    def _arm(self) -> None:
-        """Start the deadline with the first byte of a request, and only when the request did not come whole at once."""
-        if self._deadline is None:
-            self._deadline = self.loop.call_later(self._receive_timeout, self._expire)
-
-    def _disarm(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def _expire(self) -> None:
-        self._deadline = None
-        if self.flow.read_paused:
-            self._arm()  # it is the server that does not read on, while it answers this connection's earlier requests
-        elif not self._header_bytes and not self._in_body:
-            self.transport.close()  # a connection that was opened in advance and never used is owed no answer
         elif not self.transport.is_closing():
-            self._refuse(ReceiveTimeout(f"the request did not arrive within {self._receive_timeout:g} s"))
+            self._idle_timer = self.loop.call_later(max(left, 1.0), self._close_if_unused)
 
-
-def _drop_body(cycle: RequestResponseCycle | None) -> None:
-    if cycle is not None:
-        cycle.body = bytearray()
-
-
-def _render(response: HttpResponse, keep_alive: bool, *, head: bool = False) -> bytes:
-    length = sum(map(len, response.parts))
-    lines = [_STATUS_LINES[response.status], b"content-type: ", response.content_type]
-    lines.append(b"\r\ncontent-length: %d\r\n" % length)
-    for name, value in response.headers:
-        lines += (name, b": ", value, b"\r\n")
-    lines.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
-    if not head:
-        lines += response.parts
-    return b"".join(lines)
+    def _idle(self) -> bool:
+        return (self.cycle is None or self.cycle.response_complete) and not self._header_bytes

@@ -5,23 +5,30 @@ msgspec decodes straight into list[int], list[float], list[bool] or list[str] an
 Data).
 """
 
+from array import array as c_array
 from collections.abc import Sequence
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from modelyard.errors import InvalidInput
-from modelyard.tensors import BINARY_ONLY, FLOATING, MAX_RANK, Array, dtype_of, element_count
+from modelyard.tensors import BINARY_ONLY, DTYPES, FLOATING, MAX_RANK, Array, all_finite, dtype_of, element_count
 
 _ELEMENTS: dict[str, type] = {"BOOL": bool, "BYTES": str, "FP32": float, "FP64": float}
 _SPACE = b" \t\r\n"
+_FLOAT_CODES = {"FP32": "f", "FP64": "d"}
+_flat_decoder = msgspec.json.Decoder(list[float])
 _NESTING = frozenset({b"[", b" ", b"\t", b"\r", b"\n"})
 
 
 def decode_data(datatype: str, shape: Sequence[int], data: bytes, what: str) -> Array:
     """Raises InvalidInput when the data does not fit datatype and shape exactly."""
+    common = _flat_floats(datatype, shape, data)
+    if common is not None:
+        return common
     dtype = dtype_of(datatype, what)
     if datatype in BINARY_ONLY:
         raise InvalidInput(
@@ -45,11 +52,27 @@ def decode_data(datatype: str, shape: Sequence[int], data: bytes, what: str) -> 
         raise InvalidInput(f"{what}: data is ragged", "shape") from None
     if array.shape != tuple(shape) and (depth > 1 or array.ndim != 1 or array.size != count) and (count or array.size):
         raise InvalidInput(f"{what}: {array.size} values given, the shape {list(shape)} takes {count}", "size")
-    if datatype in FLOATING and not np.isfinite(array).all():
+    if datatype in FLOATING and not all_finite(array):
         raise InvalidInput(f"{what}: a value is out of the range of {datatype}", "value")
     if datatype == "BYTES":
         return _encoded(array).reshape(shape)
     return array.reshape(shape)
+
+
+def _flat_floats(datatype: str, shape: Sequence[int], data: bytes) -> Array | None:
+    """The common case in a few steps; None for all else, which goes the long way, where it is told what is wrong."""
+    code = _FLOAT_CODES.get(datatype)
+    if code is None or data[:1] != b"[" or data[1:2] in _NESTING or not shape or min(shape) < 1:
+        return None
+    try:
+        values = _flat_decoder.decode(data)
+    except msgspec.MsgspecError:
+        return None
+    if len(values) != prod(shape):
+        return None
+    # a C array rounds without the warnings and the floating-point state that NumPy would have to be told about
+    floats = np.frombuffer(c_array(code, values), DTYPES[datatype]).reshape(shape)
+    return floats if all_finite(floats) else None
 
 
 def encode_data(datatype: str, array: Array, what: str) -> Any:
@@ -61,7 +84,7 @@ def encode_data(datatype: str, array: Array, what: str) -> Any:
             return [element.decode("utf-8") for element in array.ravel()]
         except UnicodeDecodeError:
             raise InvalidInput(f"{what} holds bytes that are no UTF-8; ask for binary (binary_data)", "value") from None
-    if datatype in FLOATING and not np.isfinite(array).all():
+    if datatype in FLOATING and not all_finite(array):
         raise InvalidInput(
             f"{what} holds NaN or Infinity, which JSON cannot carry; ask for binary (binary_data)", "value"
         )

@@ -13,6 +13,7 @@ import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
@@ -30,9 +31,13 @@ from modelyard.errors import (
 from modelyard.protocol.http_message import HttpRequest, HttpResponse, deflate, inflate
 from modelyard.protocol.rest_codec import Encoding, decode_request, encode_response
 from modelyard.protocol.rest_routes import ANY, OPEN_PATHS, Route, parse_path
-from modelyard.tensors import InferResponse
+from modelyard.tensors import InferRequest, InferResponse
 
 log = logging.getLogger("modelyard.rest")
+
+Respond = Callable[[HttpResponse], None]
+Cancel = Callable[[], object]
+"""Ends what was submitted and not answered yet: nobody waits for it."""
 
 _MEDIA_TYPES = frozenset({b"", b"application/json", b"application/octet-stream", b"application/x-www-form-urlencoded"})
 _LARGE = 65536
@@ -59,9 +64,9 @@ class Rest:
             "unsupported": self._unsupported,
         }
 
-    def gate(self, request: HttpRequest) -> str:
-        """The tenant of a request. Raises Unauthenticated or PermissionDenied."""
-        return self._dataplane.authenticate(request.header(b"authorization") or None)
+    def gate(self, request: HttpRequest) -> None:
+        """Find out who asks. Raises Unauthenticated or PermissionDenied."""
+        request.tenant = self._dataplane.authenticate(request.header(b"authorization") or None)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """Answer any request on a path of ours; never raises, but for cancellation."""
@@ -72,39 +77,67 @@ class Rest:
             method = "GET" if request.method == "HEAD" else request.method
             if route.method not in (method, ANY):
                 raise MethodNotAllowed(route.method)
-            if request.path not in OPEN_PATHS:
-                request.tenant = self.gate(request)
+            if not request.tenant and request.path not in OPEN_PATHS:
+                self.gate(request)
             return await self._handlers[route.handler](request, route)
         except Exception as error:
             return failure(error)
 
     # --- inference ------------------------------------------------------------------------------------------------
 
+    def submit(self, request: HttpRequest, respond: Respond) -> Cancel | None:
+        """As `handle`, by a callback; an inference without content codings goes so all the way, without a task."""
+        route = parse_path(request.path)
+        plain = b"accept-encoding" not in request.headers and b"content-encoding" not in request.headers
+        if not plain or route is None or route.handler != "infer" or request.method != "POST":
+            return asyncio.get_running_loop().create_task(self._handle_to(request, respond)).cancel
+        try:
+            if not request.tenant:
+                self.gate(request)
+            pipeline = self._dataplane.pipeline(route.model, route.version)
+            decoded, encoding, seconds = self._decoded(request, route, request.body)
+            call = self._dataplane.submit(
+                pipeline, decoded, request.tenant, partial(_encoded, encoding), partial(_respond, respond), seconds
+            )
+        except Exception as error:
+            respond(failure(error))
+            return None
+        return call.cancel if call is not None and call.open else None
+
+    async def _handle_to(self, request: HttpRequest, respond: Respond) -> None:
+        respond(await self.handle(request))
+
     async def _infer(self, request: HttpRequest, route: Route) -> HttpResponse:
-        dataplane = self._dataplane
-        dataplane.pipeline(route.model, route.version)  # an unknown model is said before the body is looked at
-        started = time.perf_counter()
+        pipeline = self._dataplane.pipeline(route.model, route.version)  # raises before the body is looked at
         try:
             body = await self._body(request)
+        except ModelyardError as error:
+            self._dataplane.refused(route.model, error, "http")
+            raise
+        decoded, encoding, seconds = self._decoded(request, route, body)
+        response = await self._dataplane.infer(pipeline, decoded, request.tenant, partial(_encoded, encoding), seconds)
+        accepted = request.header(b"accept-encoding")
+        return await _compressed(response, accepted) if accepted else response
+
+    def _decoded(self, request: HttpRequest, route: Route, body: bytes) -> tuple[InferRequest, Encoding, float]:
+        """The request, how to answer it, and the seconds that decoding took."""
+        started = time.perf_counter()
+        try:
+            if request.headers.get(b"content-type", b"") not in _MEDIA_TYPES:
+                _check_media_type(request.header(b"content-type"))
             decoded, encoding = decode_request(
                 body,
                 _json_length(request),
                 route.model,
                 route.version,
-                lambda: dataplane.sole_input(route.model, route.version),
+                partial(self._dataplane.sole_input, route.model, route.version),
             )
         except ModelyardError as error:
-            dataplane.refused(route.model, error, "http")
+            self._dataplane.refused(route.model, error, "http")
             raise
-        accepted = request.header(b"accept-encoding")
-        response = await dataplane.infer(
-            decoded, request.tenant, lambda answer: _encoded(answer, encoding), time.perf_counter() - started
-        )
-        return await _compressed(response, accepted) if accepted else response
+        return decoded, encoding, time.perf_counter() - started
 
     async def _body(self, request: HttpRequest) -> bytes:
-        if request.headers.get(b"content-type", b"") not in _MEDIA_TYPES:
-            _check_media_type(request.header(b"content-type"))
         if b"content-encoding" not in request.headers:
             return request.body
         encoding = request.header(b"content-encoding").strip().lower()
@@ -197,14 +230,18 @@ def _document(request: HttpRequest) -> dict[str, Any]:
     return document
 
 
-def _encoded(response: InferResponse, encoding: Encoding) -> HttpResponse:
+def _encoded(encoding: Encoding, response: InferResponse) -> HttpResponse:
     parts: Sequence[bytes]
     parts, json_length = encode_response(response, encoding)
     headers = [(b"x-modelyard-backend", str(response.parameters["backend"]).encode())]
-    if json_length is not None:
-        headers.append((b"inference-header-content-length", b"%d" % json_length))
-    content_type = b"application/json" if json_length is None else b"application/octet-stream"
-    return HttpResponse(200, parts, content_type, headers)
+    if json_length is None:
+        return HttpResponse(200, parts, b"application/json", headers)
+    headers.append((b"inference-header-content-length", b"%d" % json_length))
+    return HttpResponse(200, parts, b"application/octet-stream", headers)
+
+
+def _respond(respond: Respond, outcome: HttpResponse | Exception) -> None:
+    respond(failure(outcome) if isinstance(outcome, Exception) else outcome)
 
 
 async def _compressed(response: HttpResponse, accepted: str) -> HttpResponse:

@@ -17,6 +17,7 @@ from modelyard.errors import InvalidInput, Unimplemented
 from modelyard.protocol.json_data import decode_data, encode_data
 from modelyard.protocol.parameters import flag, priority_of, timeout_of, whole
 from modelyard.tensors import (
+    BINARY_ONLY,
     DTYPES,
     Array,
     InferRequest,
@@ -58,6 +59,7 @@ class _Body(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Body)
+_NONE: Mapping[str, Parameter] = {}
 
 
 @dataclass(slots=True)
@@ -69,6 +71,12 @@ class Encoding:
 
     def binary(self, output: str) -> bool:
         return self.by_output.get(output, self.default)
+
+
+ORDINARY = frozenset(DTYPES) - BINARY_ONLY - {"BYTES"}
+"""Datatypes whose arrays orjson writes itself."""
+AS_JSON = Encoding()
+"""For whom does not ask; never changed."""
 
 
 def decode_request(
@@ -85,18 +93,15 @@ def decode_request(
         raise InvalidInput(f"Inference-Header-Content-Length is {json_length}, the body has {len(body)} bytes", "size")
     text, binary = (body, b"") if json_length is None else (body[:json_length], memoryview(body)[json_length:])
     parsed = _parse(text)
+    inputs = _inputs(parsed.inputs, binary)
+    request = InferRequest(model, inputs, version, parsed.id or "", protocol="http")
+    if not parsed.parameters and not parsed.outputs:
+        return request, AS_JSON
     parameters, outputs = parsed.parameters or {}, parsed.outputs or []
-    request = InferRequest(
-        model_name=model,
-        model_version=version,
-        id=parsed.id or "",
-        inputs=_inputs(parsed.inputs, binary),
-        outputs=tuple(output.name for output in outputs),
-        parameters=parameters,
-        timeout=timeout_of(parameters),
-        priority=priority_of(parameters),
-        protocol="http",
-    )
+    request.outputs = tuple(output.name for output in outputs)
+    request.parameters = parameters
+    request.timeout = timeout_of(parameters)
+    request.priority = priority_of(parameters)
     encoding = Encoding(default=flag(parameters, "binary_data_output", default=False))
     for output in outputs:
         wanted = output.parameters or {}
@@ -118,6 +123,8 @@ def encode_response(response: InferResponse, encoding: Encoding) -> tuple[list[b
             part = to_bytes(tensor.datatype, tensor.array)
             described["parameters"] = {"binary_data_size": len(part)}
             raw.append(part)
+        elif tensor.datatype in ORDINARY:
+            described["data"] = tensor.array.ravel()
         else:
             described["data"] = encode_data(tensor.datatype, tensor.array, f"output '{tensor.name}'")
         outputs.append(described)
@@ -126,6 +133,10 @@ def encode_response(response: InferResponse, encoding: Encoding) -> tuple[list[b
         document["id"] = response.id
     document |= {"parameters": response.parameters, "outputs": outputs}
     text = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    if b"null" in text:  # as orjson writes NaN and Infinity
+        for tensor in response.outputs:
+            if not encoding.binary(tensor.name):
+                encode_data(tensor.datatype, tensor.array, f"output '{tensor.name}'")
     return [text, *raw], len(text) if raw else None
 
 
@@ -154,8 +165,9 @@ def _inputs(inputs: list[_Input], binary: bytes | memoryview) -> list[Tensor]:
     tensors, position = [], 0
     for given in inputs:
         what = f"input '{given.name[:80]}'"
-        parameters = given.parameters or {}
-        _refuse_shared_memory(parameters)
+        parameters = given.parameters or _NONE
+        if parameters:
+            _refuse_shared_memory(parameters)
         size = parameters.get("binary_data_size")
         text = bytes(given.data)
         text = b"" if text == b"null" else text

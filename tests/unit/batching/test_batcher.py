@@ -32,7 +32,6 @@ class Bench:
         self.gate.set()
         self.started = threading.Semaphore(0)
         self.executions: list[Execution] = []
-        self.queue: list[int] = []
         self.batcher = Batcher(
             self.infer,
             self.pool,
@@ -40,7 +39,6 @@ class Bench:
             max_batch_size=max_batch_size,
             cost=self.cost,
             observe=self.executions.append,
-            observe_queue=self.queue.append,
             **options,
         )
 
@@ -178,7 +176,7 @@ async def test_what_nobody_wants_any_more_is_not_run(bench: Make) -> None:
     await kept
     assert b.ran == [[0], [2]]
     assert not dropped.done()
-    assert (b.batcher.queued_rows, b.batcher.queued_bytes, b.queue[-1]) == (0, 0, 0)
+    assert (b.batcher.queued_rows, b.batcher.queued_bytes) == (0, 0)
 
 
 async def test_a_failing_batch_is_run_again_one_by_one_and_fails_the_bad_one_alone(bench: Make) -> None:
@@ -229,7 +227,7 @@ async def test_a_batch_that_would_cost_more_than_the_limit_runs_in_a_thread(benc
 
 async def test_a_surprise_in_the_event_loop_is_the_last_one_there(bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     b = bench(inline_seconds=0.001, row_seconds=0.0001)
-    monkeypatch.setattr(module, "time", Clock(time.perf_counter(), [0.0, 0.001 * module.SURPRISE * 1.1]))
+    monkeypatch.setattr(module, "time", Clock(time.perf_counter(), [0.0, 0.0, 0.0, 0.001 * module.SURPRISE * 1.1, 0.0, 0.0]))
     await b.submit(1)
     await b.submit(2)
     assert b.threads[0] == threading.get_ident()

@@ -28,7 +28,17 @@ def test_the_newest_run_counts_by_its_weight() -> None:
 def test_an_unseen_size_costs_at_most_in_proportion() -> None:
     cost = CostModel(1.0)
     assert cost.at_most(8) == 8.0
-    cost.observe(4, 2.0)
+    cost.observe_busy(4, 2.0)
     assert cost.at_most(8) == 4.0
     assert cost.at_most(4) == 2.0
     assert cost.at_most(2) == 2.0
+
+
+def test_a_run_in_a_thread_can_only_prove_a_size_cheaper() -> None:
+    cost = CostModel(1.0)
+    cost.observe_busy(1, 5.0, in_thread=True)
+    assert cost.at_most(1) == 1.0
+    cost.observe_busy(1, 0.0, in_thread=True)
+    assert cost.at_most(1) == pytest.approx(1.0 - WEIGHT)
+    cost.observe_busy(1, 5.0)
+    assert cost.at_most(1) > 1.0

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from modelyard.cache.key import Signature
 from modelyard.cache.memory import MemoryStore
-from modelyard.cache.response_cache import CacheIdentity, Done, ResponseCache
+from modelyard.cache.response_cache import CacheIdentity, Done, Known, ResponseCache
 from modelyard.cache.store import MISS, Key, Missing
+from modelyard.call import settle as settle_future
 from modelyard.errors import ModelyardError
 from modelyard.tensors import Array, Tensor
 
@@ -67,6 +69,10 @@ class FakeRedis:
     def up(self) -> bool:
         return self._up
 
+    @property
+    def seconds_per_key(self) -> float:
+        return 1e-6
+
     def go_down(self) -> None:
         self._up = False
 
@@ -112,8 +118,27 @@ class Bench:
 
     async def ask(self, *rows: float, priority: int = 0, limit: float = 60.0) -> tuple[list[float], list[str]]:
         """The first number of each row's answer, and where each came from."""
-        outputs, results = await self.cache.infer(*self.request(*rows), self.admitted.append, priority, limit=limit)
+        outputs, results = await self.infer(*self.request(*rows), self.admitted.append, priority, limit=limit)
         return outputs[0].reshape(-1).tolist(), results
+
+    async def infer(
+        self,
+        inputs: Sequence[Tensor],
+        signature: Signature,
+        admit: Callable[[int], None],
+        priority: int = 0,
+        *,
+        limit: float,
+    ) -> Known:
+        """As a pipeline does: submit, wait for the end, leave when it takes too long or the caller goes away."""
+        future: asyncio.Future[Known] = asyncio.get_running_loop().create_future()
+        waiter = self.cache.submit(inputs, signature, admit, partial(settle_future, future), priority)
+        try:
+            async with asyncio.timeout(limit):
+                return await future
+        finally:
+            if waiter is not None:
+                self.cache.leave(waiter)
 
     def request(self, *rows: float) -> tuple[list[Tensor], Signature]:
         inputs = [Tensor("x", "FP32", np.array(rows, np.float32).reshape(-1, 1))]

@@ -170,10 +170,10 @@ async def test_a_refusal_by_admission_starts_no_work_and_hits_are_not_asked() ->
     def refuse(_: int) -> None:
         raise Overloaded("full")
 
-    outputs, results = await bench.cache.infer(*bench.request(1), refuse, limit=60)
+    outputs, results = await bench.infer(*bench.request(1), refuse, limit=60)
     assert (outputs[0].tolist(), results) == ([[10.0]], ["hit_memory"])
     with pytest.raises(Overloaded):
-        await bench.cache.infer(*bench.request(1, 2), refuse, limit=60)
+        await bench.infer(*bench.request(1, 2), refuse, limit=60)
     assert len(bench.model.calls) == 1
 
 
@@ -211,7 +211,7 @@ async def test_kept_rows_are_not_those_that_the_model_may_write_on() -> None:
     bench.model.calls[0].answer([buffer])
     await task
     buffer[:] = -1
-    outputs, _ = await bench.cache.infer(*bench.request(1), bench.admitted.append, limit=60)
+    outputs, _ = await bench.infer(*bench.request(1), bench.admitted.append, limit=60)
     assert outputs[0].tolist() == [[10.0]]
     with pytest.raises(ValueError, match="read-only"):
         outputs[0][0, 0] = 5

@@ -1,0 +1,200 @@
+"""What every HTTP connection promises, whoever answers its requests: uvicorn's parser, held to our limits.
+
+A request has arrived whole within the receive deadline and is never larger than the cap; all connections together hold
+no more bodies than their share of memory. What breaks a promise is answered at once, and its connection closed.
+"""
+
+import asyncio
+from typing import Any, Protocol, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from modelyard.errors import HeadersTooLarge, InvalidInput, ModelyardError, Overloaded, PayloadTooLarge, ReceiveTimeout
+from modelyard.protocol.asgi import App
+from modelyard.protocol.exchange import Exchange, render
+from modelyard.protocol.rest import Rest, failure
+
+MAX_HEADER_BYTES = 64 * 1024
+LINGER_SECONDS = 5.0
+"""How long the rest of a refused body is read and thrown away, so that the client gets to read the answer."""
+
+
+class Served(Protocol):
+    """What the ASGI application given to uvicorn also is: the way to the face and to the state of the server."""
+
+    max_body_bytes: int
+    receive_timeout_seconds: float
+    max_held_bytes: int
+    held_bytes: int
+    """Bytes of bodies that all connections hold together."""
+
+    @property
+    def rest(self) -> Rest: ...
+
+    others: App
+    """The application behind all paths that are not the face's own."""
+
+    @property
+    def draining(self) -> bool: ...
+
+
+class HttpConnection(HttpToolsProtocol):
+    """Receives; its subclass answers."""
+
+    cycle: Any
+    """The request that arrived last: an Exchange, or uvicorn's RequestResponseCycle; None before the first."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._served = cast(Served, self.app)
+        self._max_body = self._served.max_body_bytes
+        self._receive_timeout = self._served.receive_timeout_seconds
+        self._deadline: asyncio.TimerHandle | None = None
+        self._receiving = True
+        self._in_body = False
+        self._refused = False
+        self._header_bytes = 0
+        self._body_bytes = 0
+        self._held = 0
+        """Bytes of bodies that this connection's open requests hold."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+        # connection, exchange and task refer to each other: a body must not wait for the garbage collector
+        for cycle in (self.cycle, *(waiting for waiting, _ in self.pipeline)):
+            _drop_body(cycle)
+        self.pipeline.clear()
+        self._release()
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        self._header_bytes += len(data)
+        super().data_received(data)
+        if self._receiving and self._listening():
+            if self._header_bytes > MAX_HEADER_BYTES and not self._in_body:
+                self._refuse(HeadersTooLarge(f"the headers are above {MAX_HEADER_BYTES} bytes"))
+            else:
+                self._arm()
+        else:
+            self._disarm()
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self._receiving = True
+        self._in_body = False
+        self._body_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        self._in_body = True
+        self._begin(headers := dict(self.headers))
+        length = headers.get(b"content-length")
+        if length is not None and length.isdigit() and int(length) > self._max_body:
+            self._refuse(self._too_large())
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        if self._refused:
+            return
+        self._held += len(body)
+        self._served.held_bytes += len(body)
+        if self._body_bytes > self._max_body:
+            self._refuse(self._too_large())
+        elif self._served.held_bytes > self._served.max_held_bytes:
+            self._refuse(Overloaded("too many requests are being received at once"))
+        elif isinstance(self.cycle, Exchange):
+            self.cycle.chunks.append(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._receiving = False
+        self._header_bytes = 0
+        if isinstance(self.cycle, Exchange):
+            self.cycle.more_body = False
+            self._arrived(self.cycle)
+        else:
+            super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """uvicorn calls this for bytes that are no HTTP."""
+        self._refuse(InvalidInput("this is no valid HTTP/1.1 request"))
+
+    def _begin(self, headers: dict[bytes, bytes]) -> None:
+        """The headers are here: make the Exchange or RequestResponseCycle."""
+        raise NotImplementedError
+
+    def _arrived(self, exchange: Exchange) -> None:
+        """A request is here as a whole."""
+        raise NotImplementedError
+
+    def _refuse(self, error: ModelyardError) -> None:
+        """Answer in the middle of a request that will not be read to its end, then close."""
+        self._refused = True
+        self._disarm()
+        cycle = self.cycle
+        unanswered = cycle is not None and not cycle.response_complete
+        if unanswered and self._in_body:
+            _drop_body(cycle)
+            cycle.disconnected = True
+            cycle.message_event.set()  # wakes whoever waits for the rest of the body
+            unanswered = cycle.response_started
+        if not unanswered and not self.pipeline:  # else an earlier request is still being answered: only close
+            self.transport.write(render(failure(error), keep_alive=False))
+            self._linger()
+        else:
+            self.loop.call_later(LINGER_SECONDS, self.transport.close)
+        self._release()
+
+    def _linger(self) -> None:
+        """Half-close: the client sees answer and end at once, while what it still sends is thrown away."""
+        self._refused = True
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def _listening(self) -> bool:
+        return not (self._refused or self.transport.is_closing())
+
+    def _release(self) -> None:
+        self._served.held_bytes -= self._held
+        self._held = 0
+
+    def _too_large(self) -> PayloadTooLarge:
+        return PayloadTooLarge(f"the body is above {self._max_body} bytes")
+
+    # --- the receive deadline ---------------------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        """Start the deadline with the first byte of a request, and only when the request did not come whole at once."""
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self._receive_timeout, self._expire)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _expire(self) -> None:
+        self._deadline = None
+        if self.flow.read_paused:
+            self._arm()  # it is the server that does not read on, while it answers this connection's earlier requests
+        elif not self._header_bytes and not self._in_body:
+            self.transport.close()  # a connection that was opened in advance and never used is owed no answer
+        elif not self.transport.is_closing():
+            self._refuse(ReceiveTimeout(f"the request did not arrive within {self._receive_timeout:g} s"))
+
+
+def _drop_body(cycle: Any) -> None:
+    if isinstance(cycle, Exchange):
+        cycle.chunks.clear()
+    elif cycle is not None:
+        cycle.body = bytearray()
