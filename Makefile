@@ -6,13 +6,14 @@ READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 PROTO := services/modelyard/protocol/_pb/open_inference_grpc.proto
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 MAX_LINES := 300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint types imports pytest format train proto clean
+.PHONY: help setup run demo test lint types imports pytest bench bench-quick format train proto clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with everything in it (fast when up to date)
 	@:
@@ -43,6 +44,12 @@ pytest: train ## the tests alone (PYTEST_ARGS="-k cache -x")
 	@$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
 	@$(BIN)/python -m pytest tests/integration -n 2 --dist loadfile $(PYTEST_ARGS)
 
+bench: setup ## the whole benchmark, about an hour: peers installed, docs/benchmarks.md written (BENCH_ARGS="--rounds 1")
+	@$(BIN)/python -m loadtests.bench $(BENCH_ARGS)
+
+bench-quick: setup ## floors, our server and the main bars, under 3 minutes; writes under build/bench/quick
+	@$(BIN)/python -m loadtests.bench --quick $(BENCH_ARGS)
+
 format: setup ## put the code into the one format
 	@$(BIN)/ruff check --fix-only --quiet
 	@$(BIN)/ruff format
@@ -57,17 +64,17 @@ proto: setup ## generate the gRPC classes again
 	@$(BIN)/python -m grpc_tools.protoc -I services --python_out=services --pyi_out=services \
 		--grpc_python_out=services $(PROTO)
 
-clean: ## remove .venv, caches and what training made; published versions stay
+clean: ## remove .venv, caches, what training made and what the benchmark made; published versions stay
 	@rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis models/*/build
-	@find services models tests -name __pycache__ -type d -prune -exec rm -rf {} +
-	@rm -rf services/*.egg-info .venv
+	@find services models tests loadtests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -rf services/*.egg-info build .venv
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "error: Python 3.11 or newer is needed; make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "setting up .venv (some minutes the first time)"
 	@$(PYTHON) -m venv .venv
-	@$(PIP) install -c constraints.txt -e '.[cpu,train,dev]'
+	@$(PIP) install -c constraints.txt -e '.[cpu,train,dev,bench]'
 	@# Without its dependencies: they exclude current grpcio, with which it works.
 	@$(PIP) install -c constraints.txt --no-deps tritonclient
 	@touch $@

@@ -19,6 +19,7 @@ class Admission:
         self._model = model
         self._queue_seconds = queue_seconds
         self._max_queue_bytes = max_queue_bytes
+        self._shed = {reason: metrics.shed.labels(model, reason) for reason in metrics.SHED_REASONS}
 
     def admit(self, wait: float, timeout: float, queued_bytes: int, nbytes: int) -> None:
         """Raise Overloaded when the wait is above the limit or the caller's time, or when the queue is full of bytes.
@@ -35,7 +36,7 @@ class Admission:
             self._refuse("deadline", wait, f"the wait of {wait:.2f} s is above the caller's {timeout:.3f} s")
 
     def _refuse(self, reason: str, wait: float, text: str) -> None:
-        metrics.shed.labels(self._model, reason).inc()
+        self._shed[reason].inc()
         raise Overloaded(f"'{self._model}' is overloaded: {text}", retry_after=max(1, math.ceil(wait)))
 
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from modelyard import __version__, describe, meters, metrics
 from modelyard.admission import Quota
-from modelyard.auth import Keys, current_tenant
+from modelyard.auth import ANONYMOUS, Keys, current_tenant
 from modelyard.call import Call, settle
 from modelyard.errors import ConfigurationError, InvalidInput, ModelNotReady, ModelyardError, NotFound, PermissionDenied
 from modelyard.manifest import version_order
@@ -26,6 +26,8 @@ from modelyard.tensors import InferRequest, InferResponse
 log = logging.getLogger("modelyard.dataplane")
 
 T = TypeVar("T")
+Target: TypeAlias = Pipeline
+"""The version that a request goes to: looked up by a face, before it decodes, and handed back with the request."""
 
 SERVER_NAME = "modelyard"
 SERVER_VERSION = __version__
@@ -101,10 +103,10 @@ class DataPlane:
     def pipeline(self, name: str, version: str = "") -> Pipeline:
         """The pipeline of a version; the default one for an empty version. Raises NotFound or ModelNotReady."""
         served = self._served(name)
-        if not served.pipelines:
-            raise ModelNotReady(f"model '{name}' is not loaded")
         pipeline = served.pipelines.get(version or served.default)
         if pipeline is None:
+            if not served.pipelines:
+                raise ModelNotReady(f"model '{name}' is not loaded")
             if version in served.loaded.refused:
                 raise ModelNotReady(
                     f"version {version} of model '{name}' is not ready: it was refused when it was loaded"
@@ -157,6 +159,8 @@ class DataPlane:
 
     def authenticate(self, authorization: str | None) -> str:
         """The tenant behind an Authorization value. Raises Unauthenticated or PermissionDenied."""
+        if not self._keys:
+            return ANONYMOUS
         tenant = self._keys.tenant(authorization)
         current_tenant.set(tenant)
         return tenant
@@ -248,7 +252,7 @@ class DataPlane:
                     entries.append(IndexEntry(name, version, "READY"))
                 elif not ready_only:
                     reason = served.loaded.refused.get(version, "not loaded")
-                    entries.append(IndexEntry(name, version, "UNAVAILABLE", _without_folders(reason)))
+                    entries.append(IndexEntry(name, version, "UNAVAILABLE", describe.without_folders(reason)))
         return entries
 
     async def load(self, name: str) -> None:
@@ -258,7 +262,7 @@ class DataPlane:
             try:
                 await asyncio.to_thread(refresh, self._shared.settings.repository, served.loaded)
             except ConfigurationError as error:
-                raise InvalidInput(_without_folders(str(error))) from None
+                raise InvalidInput(describe.without_folders(str(error))) from None
             self._add_pipelines(served)
             if not served.pipelines:
                 raise ModelNotReady(f"model '{name}' has no version that can be served")
@@ -293,8 +297,3 @@ class DataPlane:
         for version, loaded in served.loaded.versions.items():
             if version not in served.pipelines:
                 served.add(version, Pipeline(loaded, self._shared))
-
-
-def _without_folders(text: str) -> str:
-    """Reasons name files; a client learns the file, not where the repository lies."""
-    return " ".join(word.rsplit("/", 1)[-1] if word.startswith("/") else word for word in text.split(" "))

@@ -41,7 +41,8 @@ class Deadlines:
     async def empty(self) -> None:
         """Wait until every ticket is discarded or expired."""
         if self._open:
-            self._empty = asyncio.Event()
+            if self._empty is None or self._empty.is_set():
+                self._empty = asyncio.Event()
             await self._empty.wait()
 
     def _arm(self, when: float, seconds: float) -> None:
@@ -53,10 +54,12 @@ class Deadlines:
     def _sweep(self) -> None:
         self._timer, self._wakes = None, inf
         now = time.monotonic()
-        for ticket, (when, expire) in list(self._open.items()):
-            if when <= now and ticket in self._open:  # an earlier one may have discarded it
-                self.discard(ticket)
-                expire()
-        if self._open:
-            when = min(when for when, _ in self._open.values())
-            self._arm(when, max(0.0, when - now))
+        try:
+            for ticket, (when, expire) in list(self._open.items()):
+                if when <= now and ticket in self._open:  # an earlier one may have discarded it
+                    self.discard(ticket)
+                    expire()
+        finally:  # one that fails takes nobody with it
+            if self._open:
+                when = min(when for when, _ in self._open.values())
+                self._arm(when, max(0.0, when - now))

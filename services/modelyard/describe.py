@@ -87,3 +87,8 @@ def _config_tensor(spec: ModelSpec, tensor: TensorSpec) -> Document:
 
 def _duration(duration: Duration) -> dict[str, int]:
     return {"count": duration.count, "ns": duration.ns}
+
+
+def without_folders(text: str) -> str:
+    """Reasons name files; a client learns the file, not where the repository lies."""
+    return " ".join(word.rsplit("/", 1)[-1] if word.startswith("/") else word for word in text.split(" "))

@@ -32,11 +32,12 @@ class Ledger:
         self._metrics.answered(protocol, outcome, seconds)
         self._statistics.fail.add(seconds)
 
+    def bypassed(self, rows: int) -> None:
+        """Rows that were computed without a look into the cache."""
+        self._rows[BYPASS] += rows
+
     def rows(self, results: Sequence[str], seconds: float) -> None:
         """Where the rows of an answer came from, and how long that took."""
-        if results[:1] == [BYPASS]:
-            self._rows[BYPASS] += len(results)
-            return
         counts = Counter(results)
         self._rows.update(counts)
         if counts["miss"]:
@@ -81,3 +82,13 @@ class Ledger:
         for duration, total in zip((s.success, s.compute_input, s.compute_output), totals, strict=True):
             duration.add(total, count)
         s.last_inference = time.time_ns() // 1_000_000
+
+
+def summary(results: Sequence[str]) -> str:
+    """One word for a whole response: hit, join, miss, bypass, or partial when some rows were known and some not."""
+    if len(results) == 1:
+        return "hit" if results[0].startswith("hit") else results[0]
+    kinds = {"hit" if result.startswith("hit") else result for result in results} or {"bypass"}
+    if len(kinds) == 1:
+        return kinds.pop()
+    return "partial" if "miss" in kinds else "join"

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 
 from modelyard import metrics
 from modelyard.admission import Admission
@@ -29,7 +30,7 @@ from modelyard.cache.worth import Cost
 from modelyard.call import Call, settle
 from modelyard.deadlines import Deadlines
 from modelyard.errors import BackendError, DeadlineExceeded, ModelyardError
-from modelyard.ledger import BYPASS, Ledger
+from modelyard.ledger import BYPASS, Ledger, summary
 from modelyard.repository import LoadedVersion
 from modelyard.settings import Settings
 from modelyard.spec import ModelSpec
@@ -92,23 +93,75 @@ class Pipeline:
         inputs, rows = check_inputs(self.spec, request.inputs)
         outputs = check_outputs(self.spec, request.outputs) if request.outputs else self._outputs
         call: Call[InferResponse] = Call(self._deadlines, self._limit(request), respond)
-        started = time.perf_counter()
-
-        def done(result: Known | Exception) -> None:
-            if not call.open:
-                return
-            if isinstance(result, Exception):
-                call.end(self._failure(result))
-                return
-            arrays, results = result
-            self.ledger.rows(results, time.perf_counter() - started)
-            call.end(self._response(request, outputs, arrays, results))
-
         try:
-            self._start(inputs, rows, outputs, request, call, done)
+            if rows and self._cache is not None and self._cache.pays:
+                self._look_up(self._cache, request, inputs, outputs, call)
+            else:
+                self._compute(request, inputs, rows, outputs, call)
         except Exception as error:
             call.end(self._failure(error))
         return call
+
+    def _compute(
+        self,
+        request: InferRequest,
+        inputs: list[Tensor],
+        rows: int,
+        outputs: tuple[str, ...],
+        call: Call[InferResponse],
+    ) -> None:
+        """Without the cache: one item of the batcher."""
+
+        def computed(result: Sequence[Array] | Exception) -> None:
+            if isinstance(result, Exception):
+                call.end(self._failure(result))
+            elif call.open:
+                self.ledger.bypassed(rows)
+                call.end(self._response(request, outputs, result, BYPASS))
+
+        arrays, nbytes = _arrays(inputs)
+        self._admit(call, nbytes)
+        signature = self._signature(inputs, outputs, {})
+        self._batcher.submit(Item(arrays, rows, signature, outputs, computed, call.wanted, request.priority, nbytes))
+
+    def _look_up(
+        self,
+        cache: ResponseCache,
+        request: InferRequest,
+        inputs: list[Tensor],
+        outputs: tuple[str, ...],
+        call: Call[InferResponse],
+    ) -> None:
+        """Through the cache, which has the unknown rows computed."""
+        started = time.perf_counter()
+
+        def known(result: Known | Exception) -> None:
+            if isinstance(result, Exception):
+                call.end(self._failure(result))
+            elif call.open:
+                arrays, results = result
+                self.ledger.rows(results, time.perf_counter() - started)
+                call.end(self._response(request, outputs, arrays, summary(results)))
+
+        def admit(_: int) -> None:
+            self._admit(call, _arrays(inputs)[1])
+
+        signature = self._signature(inputs, outputs, request.parameters)
+        waiter = cache.submit(inputs, signature, admit, known, request.priority)
+        if waiter is not None and call.open:
+            call.left = partial(cache.leave, waiter)
+
+    def _admit(self, call: Call[InferResponse], nbytes: int) -> None:
+        batcher = self._batcher
+        self._admission.admit(batcher.estimated_wait, call.limit, batcher.queued_bytes, nbytes)
+
+    def admit_unseen(self, nbytes: int) -> None:
+        """Refuse a request before it is decoded, when no cache could answer it either. Raises Overloaded.
+
+        Under overload most requests are refused: what that costs is taken from those that are answered.
+        """
+        if self._cache is None or not self._cache.pays:
+            self._admission.admit(self._batcher.estimated_wait, inf, self._batcher.queued_bytes, nbytes)
 
     async def infer(self, request: InferRequest) -> InferResponse:
         """As `submit`, awaited."""
@@ -150,35 +203,6 @@ class Pipeline:
             raise DeadlineExceeded("the deadline had passed before the request was looked at")
         return limit
 
-    def _start(
-        self,
-        inputs: list[Tensor],
-        rows: int,
-        outputs: tuple[str, ...],
-        request: InferRequest,
-        call: Call[InferResponse],
-        done: Callable[[Known | Exception], None],
-    ) -> None:
-        batcher = self._batcher
-        nbytes = sum([tensor.array.nbytes for tensor in inputs])
-
-        def admit(_: int) -> None:
-            self._admission.admit(batcher.estimated_wait, call.limit, batcher.queued_bytes, nbytes)
-
-        def computed(result: Sequence[Array] | Exception) -> None:
-            done(result if isinstance(result, Exception) else (result, [BYPASS] * rows))
-
-        cache = self._cache
-        if cache is None or not rows or not cache.pays:
-            admit(rows)
-            signature = self._signature(inputs, outputs, {})
-            self._submit(inputs, rows, signature, computed, call.wanted, request.priority)
-            return
-        signature = self._signature(inputs, outputs, request.parameters)
-        waiter = cache.submit(inputs, signature, admit, done, request.priority)
-        if waiter is not None:
-            call.left = partial(cache.leave, waiter)
-
     def _signature(
         self, inputs: Sequence[Tensor], outputs: tuple[str, ...], parameters: Mapping[str, Parameter]
     ) -> Signature:
@@ -187,10 +211,10 @@ class Pipeline:
         return Signature.of(inputs, outputs, parameters, self.spec.batched)
 
     def _response(
-        self, request: InferRequest, outputs: tuple[str, ...], arrays: Sequence[Array], results: Sequence[str]
+        self, request: InferRequest, outputs: tuple[str, ...], arrays: Sequence[Array], cache: str
     ) -> InferResponse:
         tensors = [Tensor(n, self._datatypes[n], a) for n, a in zip(outputs, arrays, strict=True)]
-        parameters: dict[str, Parameter] = {"cache": summary(results), "backend": self.chain.active.name}
+        parameters: dict[str, Parameter] = {"cache": cache, "backend": self.chain.active.name}
         return InferResponse(self.spec.name, self.version, tensors, request.id, parameters)
 
     def _failure(self, error: Exception) -> ModelyardError:
@@ -209,8 +233,8 @@ class Pipeline:
         wanted: Callable[[], bool],
         priority: int = 0,
     ) -> None:
-        arrays = [tensor.array for tensor in inputs]
-        nbytes = sum([array.nbytes for array in arrays])
+        """For the cache: its port Compute."""
+        arrays, nbytes = _arrays(inputs)
         self._batcher.submit(Item(arrays, rows, signature, signature.outputs, done, wanted, priority, nbytes))
 
     def _run(self, inputs: Sequence[Array], outputs: tuple[str, ...]) -> Sequence[Array]:
@@ -246,6 +270,12 @@ class Pipeline:
         )
 
 
+def _arrays(inputs: Sequence[Tensor]) -> tuple[list[Array], int]:
+    """The arrays and their bytes."""
+    arrays = [tensor.array for tensor in inputs]
+    return arrays, sum([array.nbytes for array in arrays])
+
+
 def _cost_model(loaded: LoadedVersion) -> CostModel:
     cost = CostModel(loaded.batch_seconds)
     for rows, seconds in loaded.warmed.items():
@@ -261,16 +291,6 @@ def _plain_signature(spec: ModelSpec) -> Signature | None:
     if any(-1 in shape for _, _, shape in shapes):
         return None
     return Signature(tuple(shapes), tuple(tensor.name for tensor in spec.outputs), ())
-
-
-def summary(results: Sequence[str]) -> str:
-    """One word for a whole response: hit, join, miss, bypass, or partial when some rows were known and some not."""
-    if len(results) == 1:
-        return "hit" if results[0].startswith("hit") else results[0]
-    kinds = {"hit" if result.startswith("hit") else result for result in results} or {"bypass"}
-    if len(kinds) == 1:
-        return kinds.pop()
-    return "partial" if "miss" in kinds else "join"
 
 
 def _without_values(error: Exception) -> str:

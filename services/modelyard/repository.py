@@ -119,11 +119,11 @@ def _prove(chain: Chain, spec: ModelSpec, golden: Golden | None) -> tuple[float,
         inputs = [array[:1] for array in inputs]
     try:
         one_row = _measure(chain, inputs, names)
-        return one_row, _warm_up(chain, spec, inputs, names)
     except Exception as error:
         if golden:
             raise ConfigurationError(f"the golden inputs fail: {_first_line(error)}") from None
         return 1.0, {}  # made-up inputs say nothing about a model that refuses them; the batcher measures real ones
+    return one_row, _warm_up(chain, spec, inputs, names)
 
 
 def _warm_up(chain: Chain, spec: ModelSpec, inputs: list[Array], names: list[str]) -> dict[int, float]:
@@ -135,7 +135,11 @@ def _warm_up(chain: Chain, spec: ModelSpec, inputs: list[Array], names: list[str
     for rows in sorted(sizes):
         if time.perf_counter() > end:
             break
-        seconds[rows] = _measure(chain, [np.repeat(array, rows, axis=0) for array in inputs], names)
+        try:
+            seconds[rows] = _measure(chain, [np.repeat(array, rows, axis=0) for array in inputs], names)
+        except Exception as error:
+            log.warning("%s: a run of %d rows fails: %s", spec.name, rows, _first_line(error))
+            break
     return seconds
 
 

@@ -52,25 +52,24 @@ def _as_declared(spec: ModelSpec, inputs: Sequence[Tensor]) -> bool:
     if len(inputs) != len(spec.inputs):
         return False
     for wanted, given in zip(spec.inputs, inputs, strict=True):
-        if given.name != wanted.name or given.datatype != wanted.datatype or not _fits(wanted, given.array.shape):
+        if given.name != wanted.name or given.datatype != wanted.datatype or not _fits(wanted.shape, given.array.shape):
             return False
     return True
 
 
-def _fits(wanted: TensorSpec, shape: Shape) -> bool:
-    if len(shape) != len(wanted.shape):
+def _fits(wanted: Shape, shape: Shape) -> bool:
+    if len(shape) != len(wanted):
         return False
-    for want, have in zip(wanted.shape, shape, strict=True):  # noqa: SIM110  (a generator costs twice as much)
-        if want not in (have, -1):
-            return False
-    return True
+    if shape[1:] == wanted[1:] and wanted[:1] == (-1,):
+        return True
+    return all(want in (have, -1) for want, have in zip(wanted, shape, strict=True))
 
 
 def _check_tensor(wanted: TensorSpec, given: Tensor) -> None:
     if given.datatype != wanted.datatype:
         raise InvalidInput(f"input '{wanted.name}' is {wanted.datatype}, {given.datatype} was given", "datatype")
     shape = given.array.shape
-    if not _fits(wanted, shape):
+    if not _fits(wanted.shape, shape):
         raise InvalidInput(f"input '{wanted.name}' has shape {list(wanted.shape)}, {list(shape)} was given", "shape")
 
 

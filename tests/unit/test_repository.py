@@ -6,16 +6,19 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from modelyard import repository
 from modelyard.errors import ConfigurationError
 from modelyard.manifest import publish
 from modelyard.repository import LoadedModel, list_models, load_model, refresh
-from modelyard.tensors import Tensor
+from modelyard.spec import parse_spec
+from modelyard.tensors import Array, Tensor
 from tests.integration import onnx_models
+from tests.unit.clock import Clock
 from tests.unit.strategies import metric
 
 YAML = """\
@@ -172,3 +175,84 @@ def test_models_are_the_folders_with_a_spec(model: Path) -> None:
     assert list_models(model.parent) == ["doubled"]
     with pytest.raises(ConfigurationError, match="no repository folder"):
         list_models(model.parent / "absent")
+
+
+# --- warm-up ----------------------------------------------------------------------------------------------------------
+
+
+class Model:
+    """A chain that takes `seconds` a row, and `disturbed` more in some runs."""
+
+    def __init__(self, clock: Clock, seconds: float, disturbed: tuple[float, ...] = (0.0,)) -> None:
+        self.clock, self.seconds, self.disturbed = clock, seconds, disturbed
+        self.runs: list[int] = []
+
+    def infer(self, inputs: list[Array], outputs: list[str]) -> list[Array]:
+        (x,) = inputs
+        assert outputs == ["y"]
+        assert (x == X.array[0]).all(), "every row is the golden one"
+        self.clock.now += self.seconds * len(x) + self.disturbed[len(self.runs) % len(self.disturbed)]
+        self.runs.append(len(x))
+        return [x * 2]
+
+
+@pytest.fixture(name="clock")
+def _clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(repository, "time", clock)
+    return clock
+
+
+def warm_up(model: Model, batching: str) -> dict[int, float]:
+    spec = parse_spec(YAML + f"batching: {{{batching}}}\n")
+    return repository._warm_up(cast(Any, model), spec, [X.array[:1]], ["y"])
+
+
+@pytest.mark.parametrize(
+    ("batching", "sizes"),
+    [
+        ("max_batch_size: 32", [2, 4, 8, 16, 32]),
+        ("max_batch_size: 33", [2, 4, 8, 16, 32]),
+        ("max_batch_size: 1", []),
+        ("max_batch_size: 32, merge_rows: 8", [2, 4, 8]),
+        ("max_batch_size: 32, buckets: [24, 6]", [6, 24]),
+    ],
+)
+def test_the_sizes_that_requests_are_merged_into_are_run_beforehand(
+    clock: Clock, batching: str, sizes: list[int]
+) -> None:
+    model = Model(clock, 1e-6)
+    assert warm_up(model, batching) == {rows: pytest.approx(rows * 1e-6) for rows in sizes}
+    assert model.runs == [rows for rows in sizes for _ in range(repository.WARM_UP_RUNS)]
+
+
+def test_a_model_without_a_batch_dimension_has_no_sizes(tmp_path: Path) -> None:
+    add_version(tmp_path / "doubled", "1")
+    (tmp_path / "doubled" / "model.yaml").write_text(YAML.replace("-1, 2", "2, 2") + "batching: {max_batch_size: 0}\n")
+    version = load(tmp_path / "doubled").versions["1"]
+    assert version.warmed == {}
+    assert version.batch_seconds > 0
+
+
+def test_a_slow_model_is_not_run_at_every_size(clock: Clock) -> None:
+    began = clock.now
+    warmed = warm_up(Model(clock, 0.05), "max_batch_size: 1024")
+    assert list(warmed) == [2]
+    assert clock.now - began < 3 * repository.WARM_UP_SECONDS
+
+
+def test_a_very_slow_model_is_run_once(clock: Clock) -> None:
+    model = Model(clock, 10.0)
+    assert repository._measure(cast(Any, model), [X.array[:1]], ["y"]) == 10.0
+    assert model.runs == [1]
+
+
+def test_what_disturbs_a_run_does_not_count(clock: Clock) -> None:
+    model = Model(clock, 0.25 / 1024, disturbed=(0.25, 0.125, 0.0, 0.5))
+    assert repository._measure(cast(Any, model), [X.array[:1]], ["y"]) == 0.25 / 1024
+
+
+def test_a_loaded_version_knows_what_its_runs_cost(model: Path) -> None:
+    version = load(model).versions["1"]
+    assert list(version.warmed) == [2, 4, 8, 16, 32]
+    assert all(0 < seconds < 5 for seconds in (version.batch_seconds, *version.warmed.values()))

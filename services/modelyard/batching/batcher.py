@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from modelyard.batching.batch import bucket, merge, pad, split
 from modelyard.batching.cost import CostModel
+from modelyard.batching.in_loop import InLoop
 from modelyard.tensors import Array
 
 log = logging.getLogger("modelyard.batching")
@@ -25,8 +26,6 @@ HANGING = 3
 """A run that takes this many times the expected seconds may never end."""
 AHEAD_SECONDS = 0.02
 """Work that each executor may be given beyond what it runs."""
-SURPRISE = 20
-"""A run in the event loop that costs this many times the limit (in CPU time) was the last one there."""
 
 
 @dataclass(slots=True)
@@ -51,8 +50,8 @@ class Execution:
     rows: int
     requests: int
     seconds: float
-    busy: float
-    """Seconds for which the model kept a core busy."""
+    busy: float | None
+    """Seconds for which the model kept a core busy, where that was measured."""
     queue_seconds: Sequence[float]
     retried: bool
     failed: int
@@ -79,7 +78,6 @@ class Batcher:
         self._max_rows = max_batch_size
         self._delay = max_queue_delay
         self._buckets = buckets
-        self._inline_seconds = inline_seconds
         self._observe = observe
         self._queues: dict[tuple[bool, Hashable], deque[Item]] = {}
         self._running = 0
@@ -87,7 +85,7 @@ class Batcher:
         """(start, rows) of each batch that the executors have, by its id; the start is 0 until a thread takes it."""
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
-        self._inline = True
+        self._in_loop = InLoop(inline_seconds, cost)
         self._cost = cost
         self.queued_rows = 0
         self.queued_bytes = 0
@@ -140,7 +138,7 @@ class Batcher:
             batch = self._take(key)
             if not batch:
                 continue
-            if self._inline and self._cost.at_most(sum([item.rows for item in batch])) < self._inline_seconds:
+            if self._in_loop.allows(sum([item.rows for item in batch])):
                 self._run_inline(batch)
                 if self._queues:
                     self._schedule()  # let the event loop turn between two runs
@@ -205,13 +203,12 @@ class Batcher:
 
     def _run_inline(self, batch: list[Item]) -> None:
         """Run in the event loop: cheaper than a hand-over to a thread, as long as it really is cheap."""
-        cpu = time.thread_time()
-        results, execution = self._execute(batch, time.perf_counter())
-        surprise = time.thread_time() - cpu > SURPRISE * self._inline_seconds
-        self._finish(batch, results, execution, in_thread=False)
-        if surprise:
-            self._inline = False  # its cost depends on its input: never again in the loop
+        watched = self._in_loop.watch()
+        cpu = time.thread_time() if watched else 0.0
+        results, execution = self._execute(batch, time.perf_counter(), watched=watched)
+        if not self._in_loop.ran(execution.seconds, time.thread_time() - cpu if watched else None):
             log.warning("a run took far longer than the measured cost; from now on the model runs in threads")
+        self._finish(batch, results, execution, in_thread=False)
 
     def _start(self, batch: list[Item]) -> None:
         loop = asyncio.get_running_loop()
@@ -230,18 +227,19 @@ class Batcher:
             del self._runs[id(batch)]
             self._dispatch()  # first: answering takes time in which the executor would idle
             if outcome is not None:
+                self._in_loop.ran_in_thread(rows, outcome[1].busy or 0.0)
                 self._finish(wanted, *outcome, in_thread=True)
 
         self._pool.submit(run)
 
-    def _execute(self, batch: list[Item], started: float) -> tuple[list[Result], Execution]:
+    def _execute(self, batch: list[Item], started: float, *, watched: bool = True) -> tuple[list[Result], Execution]:
         """Run a batch; never raises. May be called in any thread."""
         queue_seconds = [started - item.queued for item in batch]
         retried = False
         results: list[Result]
-        busy = 0.0
+        busy: float | None = None
         try:
-            parts, busy = self._run(batch)
+            parts, busy = self._run(batch, watched=watched)
             results = list(parts)
         except Exception as error:
             retried = len(batch) > 1
@@ -251,7 +249,7 @@ class Batcher:
         rows = sum([item.rows for item in batch])
         return results, Execution(rows, len(batch), seconds, busy, queue_seconds, retried, failed)
 
-    def _run(self, batch: list[Item]) -> tuple[list[list[Array]], float]:
+    def _run(self, batch: list[Item], *, watched: bool) -> tuple[list[list[Array]], float | None]:
         """The outputs of each item, and the seconds for which the model kept a core busy."""
         rows = [item.rows for item in batch]
         inputs = merge([item.inputs for item in batch])
@@ -259,23 +257,24 @@ class Batcher:
         size = bucket(total, self._buckets) if self._buckets and total else total
         if size > total:
             inputs = pad(inputs, size)
-        started = time.thread_time()
+        started = time.thread_time() if watched else 0.0
         outputs = self._infer(inputs, batch[0].outputs)
-        busy = time.thread_time() - started
+        busy = time.thread_time() - started if watched else None
         if size > total:
             outputs = [array[:total] for array in outputs]
         return split(outputs, rows), busy
 
     def _run_alone(self, item: Item) -> Result:
         try:
-            return self._run([item])[0][0]
+            return self._run([item], watched=False)[0][0]
         except Exception as error:
             return error
 
     def _finish(self, batch: list[Item], results: list[Result], execution: Execution, *, in_thread: bool) -> None:
         if not execution.failed:
             self._cost.observe(execution.rows, execution.seconds)
-            self._cost.observe_busy(execution.rows, execution.busy, in_thread=in_thread)
+            if execution.busy is not None:
+                self._cost.observe_busy(execution.rows, execution.busy, in_thread=in_thread)
         self._observe(execution)
         for item, result in zip(batch, results, strict=True):
             try:

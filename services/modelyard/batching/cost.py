@@ -33,13 +33,14 @@ class CostModel:
         return self._seconds[_seen_below(self._seconds, _size_class(rows))]
 
     def at_most(self, rows: int) -> float:
-        """Seconds of a core. For a size not seen yet: in proportion to the nearest smaller one."""
+        """Seconds of a core. For a size not seen yet: in proportion to the nearest smaller one.
+
+        Never less than what fewer rows are known to cost: they may have been the first ones that were hard.
+        """
         size = _size_class(rows)
-        known = self._busy.get(size)
-        if known is not None:
-            return known
         below = _seen_below(self._busy, size)
-        return self._busy[below] * float(2 ** (size - below))
+        fewer = max(seconds for seen, seconds in self._busy.items() if seen <= below)
+        return max(fewer, self._busy[below] * float(2 ** (size - below)))
 
 
 def _smooth(known: dict[int, float], size: int, seconds: float) -> None:

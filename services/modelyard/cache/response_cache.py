@@ -101,8 +101,8 @@ class ResponseCache:
         keys = row_keys(identity.model, identity.digest, signature, inputs, identity.batched)
         rows = self._from_memory(keys)
         unknown = [slot for slot, row in enumerate(rows) if row is MISS]
+        self._spent("memory", started, len(keys))
         if not unknown:
-            self._spent("memory", started, len(keys))
             done((assemble(rows, identity.batched), ["hit_memory"] * len(rows)))
             return None
         admit(len(unknown))
@@ -119,7 +119,6 @@ class ResponseCache:
             if row is not MISS:
                 waiter.fill(slot, row, "hit_memory")
         self._take_off(keys, unknown, waiter)
-        self._spent("memory", started, len(keys))
         return waiter
 
     def leave(self, waiter: Waiter) -> None:

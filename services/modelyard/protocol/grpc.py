@@ -73,8 +73,10 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
 
     # --- inference --------------------------------------------------------------------------------------------------
 
-    async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
+    async def ModelInfer(self, request: pb.ModelInferRequest | None, context: Context) -> pb.ModelInferResponse:
         try:
+            if request is None:
+                raise InvalidInput(UNREADABLE)
             return await self._infer(request, self._tenant(context), context.time_remaining())
         except Exception as error:
             await fail(context, error)
@@ -128,6 +130,7 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         pipeline = self._dataplane.pipeline(message.model_name, message.model_version)
         started = time.perf_counter()
         try:
+            pipeline.admit_unseen(sum(map(len, message.raw_input_contents)))
             request = decode_request(message)
         except ModelyardError as error:
             self._dataplane.refused(message.model_name, error, "grpc")

@@ -45,31 +45,30 @@ _FIELDS = tuple(dict.fromkeys(CONTENTS.values()))
 
 def decode_request(message: pb.ModelInferRequest) -> InferRequest:
     """Raises InvalidInput."""
-    parameters = decode_parameters(message.parameters)
-    for output in message.outputs:
-        _refuse_unsupported(output.parameters)
-    return InferRequest(
-        model_name=message.model_name,
-        model_version=message.model_version,
-        id=message.id,
-        inputs=_raw_inputs(message) if message.raw_input_contents else [_typed_input(i) for i in message.inputs],
-        outputs=tuple(output.name for output in message.outputs),
-        parameters=parameters,
-        timeout=timeout_of(parameters),
-        priority=priority_of(parameters),
-        protocol="grpc",
-    )
+    inputs = _raw_inputs(message) if message.raw_input_contents else [_typed_input(i) for i in message.inputs]
+    request = InferRequest(message.model_name, inputs, message.model_version, message.id, protocol="grpc")
+    if message.outputs:
+        for output in message.outputs:
+            _refuse_unsupported(output.parameters)
+        request.outputs = tuple(output.name for output in message.outputs)
+    if message.parameters:
+        request.parameters = parameters = decode_parameters(message.parameters)
+        request.timeout = timeout_of(parameters)
+        request.priority = priority_of(parameters)
+    return request
 
 
 def encode_response(response: InferResponse) -> pb.ModelInferResponse:
     message = pb.ModelInferResponse(
-        model_name=response.model_name, model_version=response.model_version, id=response.id
+        model_name=response.model_name,
+        model_version=response.model_version,
+        id=response.id,
+        raw_output_contents=[to_bytes(tensor.datatype, tensor.array) for tensor in response.outputs],
     )
     for name, value in response.parameters.items():
         message.parameters[name].string_param = str(value)
     for tensor in response.outputs:
         message.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.array.shape)
-        message.raw_output_contents.append(to_bytes(tensor.datatype, tensor.array))
     return message
 
 
@@ -92,7 +91,8 @@ def _raw_inputs(message: pb.ModelInferRequest) -> list[Tensor]:
     tensors = []
     for given, raw in zip(message.inputs, message.raw_input_contents, strict=True):
         what = _what(given)
-        _refuse_unsupported(given.parameters)
+        if given.parameters:
+            _refuse_unsupported(given.parameters)
         if given.HasField("contents") and _carried(given.contents):
             raise InvalidInput(f"{what}: contents and raw_input_contents are both given", "malformed")
         tensors.append(Tensor(given.name, given.datatype, from_bytes(given.datatype, given.shape, raw, what)))

@@ -19,6 +19,8 @@ from modelyard.protocol.grpc import UNREADABLE, Context, InferenceServicer, fail
 
 _INFERENCE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+_LOOKS_ITSELF = frozenset({"ModelInfer", "ModelStreamInfer"})
+"""Methods that tell an unreadable message themselves: a coroutine less in every inference."""
 HEALTH_POLL_SECONDS = 0.2
 
 
@@ -106,7 +108,7 @@ def _handlers(servicer: InferenceServicer) -> Any:
         make = grpc.stream_stream_rpc_method_handler if stream else grpc.unary_unary_rpc_method_handler
         behavior = getattr(servicer, method.name)
         handlers[method.name] = make(
-            behavior if stream else _parsed(behavior),
+            behavior if method.name in _LOOKS_ITSELF else _parsed(behavior),
             request_deserializer=_deserializer(GetMessageClass(method.input_type)),
             response_serializer=GetMessageClass(method.output_type).SerializeToString,
         )

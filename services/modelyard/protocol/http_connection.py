@@ -7,6 +7,7 @@ no more bodies than their share of memory. What breaks a promise is answered at 
 import asyncio
 from typing import Any, Protocol, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from modelyard.errors import HeadersTooLarge, InvalidInput, ModelyardError, Overloaded, PayloadTooLarge, ReceiveTimeout
@@ -51,6 +52,8 @@ class HttpConnection(HttpToolsProtocol):
         self._receive_timeout = self._served.receive_timeout_seconds
         self._deadline: asyncio.TimerHandle | None = None
         self._receiving = True
+        self._begun = False
+        """The first byte of a request is here, its last one is not."""
         self._in_body = False
         self._refused = False
         self._header_bytes = 0
@@ -75,7 +78,7 @@ class HttpConnection(HttpToolsProtocol):
         if self._refused:
             return
         self._header_bytes += len(data)
-        super().data_received(data)
+        self._feed(data)
         if self._receiving and self._listening():
             if self._header_bytes > MAX_HEADER_BYTES and not self._in_body:
                 self._refuse(HeadersTooLarge(f"the headers are above {MAX_HEADER_BYTES} bytes"))
@@ -84,24 +87,56 @@ class HttpConnection(HttpToolsProtocol):
         else:
             self._disarm()
 
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(InvalidInput("this is no valid HTTP/1.1 request"))
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Answer a request that offers another protocol (h2c, as Java's client does) as one that does not.
+
+        The parser skips the body of such a request; so a new one gets it, without the offer.
+        """
+        if self.parser.get_method() == b"CONNECT":
+            self._refuse(InvalidInput("this is no proxy"))
+            return
+        head = [self.parser.get_method(), b" ", self.url, b" HTTP/1.1\r\n"]
+        for name, value in self.headers:
+            if name == b"connection":
+                options = [option.strip() for option in value.split(b",")]
+                kept = b", ".join(option for option in options if option.lower() not in (b"upgrade", b"http2-settings"))
+                head += [b"connection: ", kept, b"\r\n"] if kept else []
+            elif name != b"upgrade":
+                head += [name, b": ", value, b"\r\n"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn sets it
+        self._feed(b"".join([*head, b"\r\n", rest]))
+
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
-        self._receiving = True
+        self._receiving = self._begun = True
         self._in_body = False
         self._body_bytes = 0
 
     def on_headers_complete(self) -> None:
-        self._in_body = True
-        self._begin(headers := dict(self.headers))
+        if self.parser.should_upgrade() or not self._listening():
+            return
+        headers = dict(self.headers)
         length = headers.get(b"content-length")
         if length is not None and length.isdigit() and int(length) > self._max_body:
             self._refuse(self._too_large())
+            return
+        self._in_body = True
+        self._begin(headers)
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
-        if self._refused:
+        if self._refused or self.cycle is None or self.cycle.response_complete:
             return
         self._held += len(body)
         self._served.held_bytes += len(body)
@@ -115,17 +150,19 @@ class HttpConnection(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._receiving = False
+        if self.parser.should_upgrade():
+            return
+        self._receiving = self._begun = False
         self._header_bytes = 0
+        self._disarm()
+        begun, self._in_body = self._in_body, False
+        if not begun or self._refused:
+            return
         if isinstance(self.cycle, Exchange):
             self.cycle.more_body = False
             self._arrived(self.cycle)
         else:
             super().on_message_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        """uvicorn calls this for bytes that are no HTTP."""
-        self._refuse(InvalidInput("this is no valid HTTP/1.1 request"))
 
     def _begin(self, headers: dict[bytes, bytes]) -> None:
         """The headers are here: make the Exchange or RequestResponseCycle."""
@@ -187,7 +224,7 @@ class HttpConnection(HttpToolsProtocol):
         self._deadline = None
         if self.flow.read_paused:
             self._arm()  # it is the server that does not read on, while it answers this connection's earlier requests
-        elif not self._header_bytes and not self._in_body:
+        elif not self._begun:
             self.transport.close()  # a connection that was opened in advance and never used is owed no answer
         elif not self.transport.is_closing():
             self._refuse(ReceiveTimeout(f"the request did not arrive within {self._receive_timeout:g} s"))

@@ -9,7 +9,7 @@ times as many requests a second this way). While the server drains, every answer
 
 import asyncio
 import time
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import httptools
@@ -20,7 +20,7 @@ from modelyard.protocol.exchange import Exchange, render
 from modelyard.protocol.http_connection import HttpConnection
 from modelyard.protocol.http_message import HttpRequest, HttpResponse
 from modelyard.protocol.rest import Cancel, failure
-from modelyard.protocol.rest_routes import OPEN_PATHS, owns
+from modelyard.protocol.rest_routes import MAX_REMEMBERED, OPEN_PATHS, owns
 
 LAST_REQUEST_SECONDS = 0.25
 """How long an idle connection is kept when the server stops, for a request that is on its way."""
@@ -34,20 +34,22 @@ class HttpProtocol(HttpConnection):
         self._rest = self._served.rest
         self._idle_timer: asyncio.TimerHandle | None = None
         self._last_used = 0.0
+        self._turning = False
         self._cancel: Cancel | None = None
         """Drops the request that is being answered."""
 
     # --- the way of a request ---------------------------------------------------------------------------------------
 
     def _begin(self, headers: dict[bytes, bytes]) -> None:
-        path = self._path()
-        if not owns(path):
+        url = self.url
+        path, ours = _place(url) if len(url) <= MAX_REMEMBERED else _place.__wrapped__(url)
+        if not ours:
             self._begin_asgi()
             return
         exchange = Exchange(
             HttpRequest(self.parser.get_method().decode("ascii"), path, headers),
             keep_alive=self.parser.should_keep_alive() and (b"connection" not in headers or self._is_http_1_1()),
-            expects_continue=self.expect_100_continue,
+            expects_continue=self.expect_100_continue and self._is_http_1_1(),
         )
         earlier, self.cycle = self.cycle, exchange
         if earlier is None or earlier.response_complete:
@@ -58,6 +60,8 @@ class HttpProtocol(HttpConnection):
 
     def _start(self, exchange: Exchange) -> None:
         """The headers are here, and it is this request's turn."""
+        if not self._listening():
+            return
         if exchange.request.path not in OPEN_PATHS:
             try:
                 self._rest.gate(exchange.request)  # before a stranger's body is read
@@ -82,7 +86,9 @@ class HttpProtocol(HttpConnection):
         chunks, request = exchange.chunks, exchange.request
         request.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
-        self._cancel = self._rest.submit(request, partial(self._answer, exchange))
+        cancel = self._rest.submit(request, partial(self._answer, exchange))
+        if not exchange.response_complete:
+            self._cancel = cancel
 
     async def _handle_when_read(self, exchange: Exchange) -> None:
         await self.flow.drain()
@@ -112,14 +118,27 @@ class HttpProtocol(HttpConnection):
         if self.transport.is_closing():
             return
         self._last_used = time.monotonic()
-        self.flow.resume_reading()
         if self.pipeline:
+            self._turn()
+            return
+        self.flow.resume_reading()
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._close_if_unused)
+
+    def _turn(self) -> None:
+        """Start what was pipelined: one after the other, not each inside the answer of the one before."""
+        if self._turning:
+            return
+        self._turning = True
+        cycle: Any = None
+        while self.pipeline and (cycle is None or cycle.response_complete) and self._listening():
             cycle, app = self.pipeline.pop()
             if self.pipeline:
                 self.flow.pause_reading()  # answer what is here before reading more: a pipeline must not grow
+            else:
+                self.flow.resume_reading()
             self._start_asgi_task(cycle, app)
-        elif self._idle_timer is None:
-            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._close_if_unused)
+        self._turning = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._idle_timer is not None:
@@ -132,14 +151,6 @@ class HttpProtocol(HttpConnection):
     def _is_http_1_1(self) -> bool:
         version: str = self.parser.get_http_version()
         return version != "1.0"
-
-    def _path(self) -> bytes:
-        """As it came, without the query."""
-        url = self.url
-        if url[:1] == b"/" and b"?" not in url and b"#" not in url:
-            return url
-        path: bytes = httptools.parse_url(url).path
-        return path
 
     # --- other paths ------------------------------------------------------------------------------------------------
 
@@ -191,4 +202,11 @@ class HttpProtocol(HttpConnection):
             self._idle_timer = self.loop.call_later(max(left, 1.0), self._close_if_unused)
 
     def _idle(self) -> bool:
-        return (self.cycle is None or self.cycle.response_complete) and not self._header_bytes
+        return (self.cycle is None or self.cycle.response_complete) and not self._begun
+
+
+@lru_cache(maxsize=4096)
+def _place(url: bytes) -> tuple[bytes, bool]:
+    """The path as it came, without the query, and whether it is one of ours."""
+    path: bytes = httptools.parse_url(url).path
+    return path, owns(path)

@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from modelyard.dataplane import EXTENSIONS, SERVER_NAME, SERVER_VERSION, DataPlane
+from modelyard.dataplane import EXTENSIONS, SERVER_NAME, SERVER_VERSION, DataPlane, Target
 from modelyard.errors import (
     InvalidInput,
     MethodNotAllowed,
@@ -66,7 +66,8 @@ class Rest:
 
     def gate(self, request: HttpRequest) -> None:
         """Find out who asks. Raises Unauthenticated or PermissionDenied."""
-        request.tenant = self._dataplane.authenticate(request.header(b"authorization") or None)
+        value = request.headers.get(b"authorization")
+        request.tenant = self._dataplane.authenticate(value.decode("latin-1") if value else None)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """Answer any request on a path of ours; never raises, but for cancellation."""
@@ -94,10 +95,10 @@ class Rest:
         try:
             if not request.tenant:
                 self.gate(request)
-            pipeline = self._dataplane.pipeline(route.model, route.version)
-            decoded, encoding, seconds = self._decoded(request, route, request.body)
+            target = self._dataplane.pipeline(route.model, route.version)
+            decoded, encoding, seconds = self._decoded(target, request, route, request.body)
             call = self._dataplane.submit(
-                pipeline, decoded, request.tenant, partial(_encoded, encoding), partial(_respond, respond), seconds
+                target, decoded, request.tenant, partial(_encoded, encoding), partial(_respond, respond), seconds
             )
         except Exception as error:
             respond(failure(error))
@@ -108,21 +109,24 @@ class Rest:
         respond(await self.handle(request))
 
     async def _infer(self, request: HttpRequest, route: Route) -> HttpResponse:
-        pipeline = self._dataplane.pipeline(route.model, route.version)  # raises before the body is looked at
+        target = self._dataplane.pipeline(route.model, route.version)  # raises before the body is looked at
         try:
             body = await self._body(request)
         except ModelyardError as error:
             self._dataplane.refused(route.model, error, "http")
             raise
-        decoded, encoding, seconds = self._decoded(request, route, body)
-        response = await self._dataplane.infer(pipeline, decoded, request.tenant, partial(_encoded, encoding), seconds)
+        decoded, encoding, seconds = self._decoded(target, request, route, body)
+        response = await self._dataplane.infer(target, decoded, request.tenant, partial(_encoded, encoding), seconds)
         accepted = request.header(b"accept-encoding")
         return await _compressed(response, accepted) if accepted else response
 
-    def _decoded(self, request: HttpRequest, route: Route, body: bytes) -> tuple[InferRequest, Encoding, float]:
+    def _decoded(
+        self, target: Target, request: HttpRequest, route: Route, body: bytes
+    ) -> tuple[InferRequest, Encoding, float]:
         """The request, how to answer it, and the seconds that decoding took."""
         started = time.perf_counter()
         try:
+            target.admit_unseen(len(body))
             if request.headers.get(b"content-type", b"") not in _MEDIA_TYPES:
                 _check_media_type(request.header(b"content-type"))
             decoded, encoding = decode_request(

@@ -7,14 +7,14 @@ a header in, an InferRequest out; an InferResponse in, bytes out.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
 
 import msgspec
 import numpy as np
 import orjson
 
 from modelyard.errors import InvalidInput, Unimplemented
-from modelyard.protocol.json_data import decode_data, encode_data
+from modelyard.protocol.json_data import decode_data, encode_data, flat_floats
 from modelyard.protocol.parameters import flag, priority_of, timeout_of, whole
 from modelyard.tensors import (
     BINARY_ONLY,
@@ -23,6 +23,7 @@ from modelyard.tensors import (
     InferRequest,
     InferResponse,
     Parameter,
+    Shape,
     Tensor,
     element_count,
     from_bytes,
@@ -59,7 +60,6 @@ class _Body(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Body)
-_NONE: Mapping[str, Parameter] = {}
 
 
 @dataclass(slots=True)
@@ -73,8 +73,7 @@ class Encoding:
         return self.by_output.get(output, self.default)
 
 
-ORDINARY = frozenset(DTYPES) - BINARY_ONLY - {"BYTES"}
-"""Datatypes whose arrays orjson writes itself."""
+_WRITTEN_BY_ORJSON = frozenset(DTYPES) - BINARY_ONLY - {"BYTES"}
 AS_JSON = Encoding()
 """For whom does not ask; never changed."""
 
@@ -114,30 +113,54 @@ def decode_request(
 
 
 def encode_response(response: InferResponse, encoding: Encoding) -> tuple[list[bytes], int | None]:
-    """The parts of the body, and the length of the JSON part when binary tensors follow it."""
-    outputs: list[dict[str, Any]] = []
+    """The parts of the body, and the length of the JSON part when binary tensors follow it.
+
+    The JSON is put together from texts, most of which are the same in every answer of a model.
+    """
+    outputs: list[bytes] = []
     raw: list[bytes] = []
     for tensor in response.outputs:
-        described: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.array.shape}
+        head = _output_head(tensor.name, tensor.datatype, tensor.array.shape)
         if encoding.binary(tensor.name):
             part = to_bytes(tensor.datatype, tensor.array)
-            described["parameters"] = {"binary_data_size": len(part)}
             raw.append(part)
-        elif tensor.datatype in ORDINARY:
-            described["data"] = tensor.array.ravel()
+            outputs.append(b'%s"parameters":{"binary_data_size":%d}}' % (head, len(part)))
         else:
-            described["data"] = encode_data(tensor.datatype, tensor.array, f"output '{tensor.name}'")
-        outputs.append(described)
-    document: dict[str, Any] = {"model_name": response.model_name, "model_version": response.model_version}
-    if response.id:
-        document["id"] = response.id
-    document |= {"parameters": response.parameters, "outputs": outputs}
-    text = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-    if b"null" in text:  # as orjson writes NaN and Infinity
-        for tensor in response.outputs:
-            if not encoding.binary(tensor.name):
-                encode_data(tensor.datatype, tensor.array, f"output '{tensor.name}'")
+            outputs.append(b'%s"data":%s}' % (head, _data(tensor)))
+    identity = b'"id":%s,' % orjson.dumps(response.id) if response.id else b""
+    text = b'%s%s%s"outputs":[%s]}' % (
+        _model_head(response.model_name, response.model_version),
+        identity,
+        _parameters(*response.parameters.items()),
+        b",".join(outputs),
+    )
     return [text, *raw], len(text) if raw else None
+
+
+@lru_cache(maxsize=1024)
+def _model_head(name: str, version: str) -> bytes:
+    return b'{"model_name":%s,"model_version":%s,' % (orjson.dumps(name), orjson.dumps(version))
+
+
+@lru_cache(maxsize=1024)
+def _parameters(*items: tuple[str, Parameter]) -> bytes:
+    """Those of an answer, which are ours and few; never a caller's."""
+    return b'"parameters":%s,' % orjson.dumps(dict(items))
+
+
+@lru_cache(maxsize=1024)
+def _output_head(name: str, datatype: str, shape: Shape) -> bytes:
+    return b"%s," % orjson.dumps({"name": name, "datatype": datatype, "shape": shape})[:-1]
+
+
+def _data(tensor: Tensor) -> bytes:
+    if tensor.datatype in _WRITTEN_BY_ORJSON:
+        text = orjson.dumps(tensor.array.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)
+        if b"null" not in text:  # as it writes NaN and Infinity
+            return text
+    return orjson.dumps(
+        encode_data(tensor.datatype, tensor.array, f"output '{tensor.name}'"), option=orjson.OPT_SERIALIZE_NUMPY
+    )
 
 
 def _parse(text: bytes) -> _Body:
@@ -164,27 +187,32 @@ def _check_depth(text: bytes) -> None:
 def _inputs(inputs: list[_Input], binary: bytes | memoryview) -> list[Tensor]:
     tensors, position = [], 0
     for given in inputs:
-        what = f"input '{given.name[:80]}'"
-        parameters = given.parameters or _NONE
-        if parameters:
-            _refuse_shared_memory(parameters)
-        size = parameters.get("binary_data_size")
-        text = bytes(given.data)
-        text = b"" if text == b"null" else text
-        if (size is None) == (not text):
-            raise InvalidInput(f"{what}: give exactly one of data and binary_data_size", "malformed")
-        if size is None:
-            array = decode_data(given.datatype, given.shape, text, what)
-        else:
-            size = whole(parameters, "binary_data_size", 0)
-            if size < 0 or position + size > len(binary):
-                raise InvalidInput(f"{what}: binary_data_size {size} reaches past the body", "size")
-            array = from_bytes(given.datatype, given.shape, binary[position : position + size], what)
-            position += size
+        array = None if given.parameters else flat_floats(given.datatype, given.shape, bytes(given.data))
+        if array is None:
+            array, position = _array(given, binary, position)
         tensors.append(Tensor(given.name, given.datatype, array))
     if position != len(binary):
         raise InvalidInput(f"{len(binary) - position} bytes follow the last binary tensor", "size")
     return tensors
+
+
+def _array(given: _Input, binary: bytes | memoryview, position: int) -> tuple[Array, int]:
+    """The data of an input, and where the next binary tensor starts."""
+    what = f"input '{given.name[:80]}'"
+    parameters = given.parameters or {}
+    _refuse_shared_memory(parameters)
+    size = parameters.get("binary_data_size")
+    text = bytes(given.data)
+    text = b"" if text == b"null" else text
+    if (size is None) == (not text):
+        raise InvalidInput(f"{what}: give exactly one of data and binary_data_size", "malformed")
+    if size is None:
+        return decode_data(given.datatype, given.shape, text, what), position
+    size = whole(parameters, "binary_data_size", 0)
+    end = position + size
+    if size < 0 or end > len(binary):
+        raise InvalidInput(f"{what}: binary_data_size {size} reaches past the body", "size")
+    return from_bytes(given.datatype, given.shape, binary[position:end], what), end
 
 
 def _raw_request(body: bytes, model: str, version: str, sole_input: SoleInput) -> InferRequest:

@@ -15,6 +15,7 @@ import pytest
 from modelyard.batching import batcher as module
 from modelyard.batching.batcher import Batcher, Execution, Item, Result
 from modelyard.batching.cost import CostModel
+from modelyard.batching.in_loop import SURPRISE
 from modelyard.tensors import Array
 
 
@@ -227,7 +228,8 @@ async def test_a_batch_that_would_cost_more_than_the_limit_runs_in_a_thread(benc
 
 async def test_a_surprise_in_the_event_loop_is_the_last_one_there(bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     b = bench(inline_seconds=0.001, row_seconds=0.0001)
-    monkeypatch.setattr(module, "time", Clock(time.perf_counter(), [0.0, 0.0, 0.0, 0.001 * module.SURPRISE * 1.1, 0.0, 0.0]))
+    surprising = 0.001 * SURPRISE * 1.1
+    monkeypatch.setattr(module, "time", Clock(time.perf_counter(), [0.0, 0.0, 0.0, surprising, 0.0, 0.0]))
     await b.submit(1)
     await b.submit(2)
     assert b.threads[0] == threading.get_ident()

@@ -107,14 +107,20 @@ class Bench:
     """A ResponseCache between a Model and the tiers."""
 
     def __init__(
-        self, *, memory: bool = True, redis: FakeRedis | None = None, batched: bool = True, datatype: str = "FP32"
+        self,
+        *,
+        memory: bool = True,
+        redis: FakeRedis | None = None,
+        batched: bool = True,
+        datatype: str = "FP32",
+        factor: float = 0.0,
     ) -> None:
         self.model = Model()
         self.memory = MemoryStore(2**20) if memory else None
         self.batched = batched
         self.admitted: list[int] = []
         identity = CacheIdentity(MODEL, "digest", batched, {"y": datatype}, ttl=60.0)
-        self.cache = ResponseCache(identity, self.memory, redis, self.model.compute)
+        self.cache = ResponseCache(identity, self.memory, redis, self.model.compute, factor)
 
     async def ask(self, *rows: float, priority: int = 0, limit: float = 60.0) -> tuple[list[float], list[str]]:
         """The first number of each row's answer, and where each came from."""

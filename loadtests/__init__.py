@@ -1,0 +1,1 @@
+"""Load tests: what the server does under load, measured from outside."""
