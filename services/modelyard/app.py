@@ -17,6 +17,7 @@ import inspect
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
@@ -59,8 +60,11 @@ __all__ = [
 log = logging.getLogger("modelyard.app")
 
 FLUSH_SECONDS = 0.25
+SWITCH_SECONDS = 0.0005
+"""How long an executor waits for the interpreter, before and after a run, when the event loop is busy. With Python's
+5 ms, runs of one millisecond were less than half as frequent under overload."""
 GC_THRESHOLDS = (20_000, 10, 10)
-"""A request's objects die with its answer, by their reference counts: looking for cycles so often is in vain."""
+"""A request's objects die with its answer, by their reference counts: to look for cycles more often is in vain."""
 
 
 class Application:
@@ -97,6 +101,7 @@ class Application:
             )
             await self._grpc.start(settings.host, settings.grpc_port)
             self._drain_before_exit()
+        sys.setswitchinterval(SWITCH_SECONDS)
         gc.collect()
         gc.set_threshold(*GC_THRESHOLDS)
         gc.freeze()  # what stands now stands for good: full collections need not walk through it again and again

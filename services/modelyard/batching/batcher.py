@@ -24,6 +24,8 @@ Result = Sequence[Array] | Exception
 
 HANGING = 3
 """A run that takes this many times the expected seconds may never end."""
+GIVEN_SECONDS = 0.001
+"""How long an estimate of the work that the executors have may be used."""
 AHEAD_SECONDS = 0.02
 """Work that each executor may be given beyond what it runs."""
 
@@ -83,6 +85,8 @@ class Batcher:
         self._running = 0
         self._runs: dict[int, tuple[float, int]] = {}
         """(start, rows) of each batch that the executors have, by its id; the start is 0 until a thread takes it."""
+        self._given_at = 0.0
+        self._given_work = (0.0, 0.0)
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._in_loop = InLoop(inline_seconds, cost)
@@ -99,17 +103,23 @@ class Batcher:
         """
         if not self._runs and self.queued_rows < max(1, self._max_rows):
             return 0.0  # it would run with what is queued, now
-        now = time.perf_counter()
         runs = -(-self.queued_rows // max(1, self._max_rows))
-        seconds = runs * self._cost.expected(min(self.queued_rows, max(1, self._max_rows)))
-        overdue = 0.0
-        for started, rows in self._runs.values():
-            age, expected = now - started if started else 0.0, self._cost.expected(rows)
-            seconds += max(0.0, expected - age)
-            if age > HANGING * expected:
-                overdue = max(overdue, age)
+        queued = runs * self._cost.expected(min(self.queued_rows, max(1, self._max_rows)))
+        running, overdue = self._given(time.perf_counter())
         busy = self._running >= self._executors
-        return max(seconds / self._executors, overdue if busy else 0.0)
+        return max((queued + running) / self._executors, overdue if busy else 0.0)
+
+    def _given(self, now: float) -> tuple[float, float]:
+        """Seconds of work that the executors have, and the age of a run that hangs. Under overload all refusals ask."""
+        if now - self._given_at > GIVEN_SECONDS:
+            seconds = overdue = 0.0
+            for started, rows in list(self._runs.values()):
+                age, expected = now - started if started else 0.0, self._cost.expected(rows)
+                seconds += max(0.0, expected - age)
+                if age > HANGING * expected:
+                    overdue = max(overdue, age)
+            self._given_at, self._given_work = now, (seconds, overdue)
+        return self._given_work
 
     def submit(self, item: Item) -> None:
         """Queue an item; it runs at the end of this turn of the event loop at the earliest."""
