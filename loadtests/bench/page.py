@@ -96,6 +96,8 @@ def _scenarios(results: Results) -> Iterator[str]:
         if "failed" in result:
             yield f"Not taken: {result['failed']}\n"
             continue
+        if "apart" in result:
+            yield f"*{result['apart']}*\n"
         yield scenarios.markdown(name, result).strip() + "\n"
         yield f"![{scenarios.TITLES[name]}](benchmarks/{scenarios.picture(name)})\n"
 
