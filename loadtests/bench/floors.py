@@ -43,7 +43,7 @@ class Echo:
     faces: tuple[Face, ...] = ("oip-grpc",)
 
     @contextmanager
-    def start(self, model: str, onnx: Path, log: Path) -> Iterator[Server]:  # noqa: ARG002
+    def start(self, model: str, onnx: Path, log: Path) -> Iterator[Server]:  # noqa: ARG002  (as above)
         """Serve the echo."""
         port = free_port()
         command = [sys.executable, "-m", "loadtests.bench.floors", "echo", str(port)]
@@ -71,7 +71,7 @@ def _serve_hello(port: int) -> None:
     }
     content = {"type": "http.response.body", "body": answer}
 
-    async def hello(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001
+    async def hello(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001  (ASGI gives all three)
         await send(start)
         await send(content)
 
@@ -91,11 +91,11 @@ def _serve_echo(port: int) -> None:
     import grpc
     import uvloop
 
-    class Everything(grpc.GenericRpcHandler):  # type: ignore[misc]
-        async def _echo(self, request: bytes, context: Any) -> bytes:  # noqa: ARG002
+    class Everything(grpc.GenericRpcHandler):  # type: ignore[misc]  # untyped library
+        async def _echo(self, request: bytes, context: Any) -> bytes:  # noqa: ARG002  (grpc gives both)
             return request
 
-        def service(self, handler_call_details: Any) -> Any:  # noqa: ARG002
+        def service(self, handler_call_details: Any) -> Any:  # noqa: ARG002  (every method is the echo)
             return grpc.unary_unary_rpc_method_handler(self._echo)
 
     async def serve() -> None:

@@ -55,7 +55,7 @@ def where_the_time_goes(load: Load) -> str:
 
 def top(path: Path, count: int = TOP) -> str:
     """The `count` dearest functions of a profile, each with its share of all own time."""
-    statistics = pstats.Stats(str(path)).stats  # type: ignore[attr-defined]
+    statistics = pstats.Stats(str(path)).stats  # type: ignore[attr-defined]  # its stub lacks it
     own: dict[Key, float] = {key: value[2] for key, value in statistics.items()}
     total = sum(own.values()) or 1.0
     dearest = sorted(own, key=own.__getitem__, reverse=True)[:count]

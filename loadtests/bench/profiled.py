@@ -16,10 +16,10 @@ def main() -> None:
     target = sys.argv.pop(1)
     profiler = cProfile.Profile()
 
-    def begin(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    def begin(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  (a signal gives both)
         profiler.enable()
 
-    def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  (as above)
         profiler.disable()
         profiler.dump_stats(target)
 

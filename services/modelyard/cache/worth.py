@@ -1,8 +1,9 @@
 """Is a tier worth asking for this model? Decided by what both cost, as measured, again and again.
 
 A row that is looked up and not found has paid for nothing. A tier is therefore used only while a row of the model costs
-at least `factor` times a row's look-up and fill: a cache that never hits then costs at most 1/factor of the model's
-time, and cheap models run faster without. Who knows that most rows hit may set a smaller factor; 0 is always.
+at least `factor` times a row's look-up and fill: a cache that never hits then costs about 1/factor of the model's time
+at most, and cheap models run faster without. (What joining rows in flight costs beside that is not measured.) Who knows
+that most rows hit may set a smaller factor; 0 is always.
 """
 
 EVIDENCE = 20_000

@@ -62,7 +62,7 @@ class HttpConnection(HttpToolsProtocol):
         """Bytes of bodies that this connection's open requests hold."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)  # type: ignore[arg-type]
+        super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows asyncio's type
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:

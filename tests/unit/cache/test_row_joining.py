@@ -74,10 +74,10 @@ class Runs(Model):
         self,
         inputs: Sequence[Tensor],
         rows: int,
-        signature: Signature,  # noqa: ARG002
+        signature: Signature,  # noqa: ARG002  (the port gives it)
         done: Done,
         wanted: Callable[[], bool],
-        priority: int,  # noqa: ARG002
+        priority: int,  # noqa: ARG002  (as above)
     ) -> None:
         owner, self.owner = self.owner, SECOND_RUN  # a second run within one step is one of followers
         values = inputs[0].array.reshape(-1).tolist()
