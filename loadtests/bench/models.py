@@ -1,7 +1,8 @@
 """The models that every server is asked to serve, written once as ONNX files from a fixed seed.
 
 mlp is so small that the server around it is all that is measured; encoder (of MiniLM size) is so large that the
-server is nothing; the dials lie between; echo can be checked by a client without any model.
+server is nothing; the dials lie between; echo can be checked by a client without any model; convnet, exported by torch,
+is what loadtests.gpu measures beside the encoder.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ INFO: dict[str, ModelInfo] = {
     "echo": _dense("echo", 64),
     "encoder": _encoder("encoder"),
     "encoder_int8": _encoder("encoder_int8"),
+    "convnet": ModelInfo("convnet", "x", "FP32", 3 * 64 * 64, "y", 1000),
     **{name: _dense(name) for name in DIALS},
 }
 
@@ -181,10 +183,17 @@ def _write_encoder_int8(path: Path) -> None:
     quantize_dynamic(source, path, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
 
 
+def _write_convnet(path: Path) -> None:
+    from loadtests.gpu.networks import export_convnet
+
+    export_convnet(path)
+
+
 _WRITERS: dict[str, Callable[[Path], None]] = {
     "mlp": _write_mlp,
     "echo": _write_echo,
     "encoder": _write_encoder,
     "encoder_int8": _write_encoder_int8,
+    "convnet": _write_convnet,
     **{name: _write_dial(name) for name in DIALS},
 }

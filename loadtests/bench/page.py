@@ -1,18 +1,20 @@
-"""docs/benchmarks.md, made from results.json and from nothing else: whoever has the one can check the other."""
+"""docs/benchmarks.md, made from results.json and gpu.json and nothing else: whoever has these can check it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from loadtests.bench import plots, scenarios
 from loadtests.bench.bars import peers
 from loadtests.bench.plan import MAIN
 from loadtests.bench.results import Results
 from loadtests.bench.tables import Table, bar_rows, bars_of, shortfalls, tables
+from loadtests.gpu.section import parts
 
 HEAD = """# Benchmarks
 
-<!-- Made by `python -m loadtests.bench report` from benchmarks/results.json: edit neither by hand. -->
+<!-- Made by `python -m loadtests.bench report` from benchmarks/results.json (and gpu.json): edit none by hand. -->
 
 Modelyard beside its floors and its peers, all in one run on one machine, taken {date} at commit {commit}.
 `make bench` takes it again, `make bench-quick` is its short form; how it is done is told [below](#how-it-was-taken).
@@ -43,18 +45,25 @@ HOW = """## How it was taken
 """
 
 
-def page(results: Results) -> str:
-    """The whole page, ending with one newline."""
-    return "\n".join(line.rstrip() for line in "\n".join(_parts(results)).splitlines()) + "\n"
+def page(results: Results, gpu: dict[str, Any] | None = None) -> str:
+    """The whole page, ending with one newline. `gpu`: the document of loadtests.gpu; None: nothing was measured."""
+    return "\n".join(line.rstrip() for line in "\n".join(_parts(results, gpu)).splitlines()) + "\n"
 
 
-def _parts(results: Results) -> Iterator[str]:
+def gpu_section(document: dict[str, Any] | None) -> Iterator[str]:
+    """What is said of GPUs, line by line."""
+    for part in parts(document):
+        yield from (part,) if isinstance(part, str) else _titled(part)
+
+
+def _parts(results: Results, gpu: dict[str, Any] | None) -> Iterator[str]:
     taken = results["taken"]
     yield HEAD.format(date=taken["date"], commit=taken["commit"] or "unknown")
     yield from _machine(results)
     yield from _bars(results)
     yield from _throughput(results)
     yield from _scenarios(results)
+    yield from gpu_section(gpu)
     yield HOW.format(rounds=taken["rounds"], seconds=taken["seconds"], encoder_seconds=taken["encoder_seconds"])
 
 
@@ -85,9 +94,7 @@ def _throughput(results: Results) -> Iterator[str]:
     for name, title in plots.names(results):
         yield f"![{title}](benchmarks/{name})\n"
     for table in tables(results):
-        yield f"### {table.title}\n"
-        yield from _table(table)
-        yield ""
+        yield from _titled(table)
 
 
 def _scenarios(results: Results) -> Iterator[str]:
@@ -100,6 +107,12 @@ def _scenarios(results: Results) -> Iterator[str]:
             yield f"*{result['apart']}*\n"
         yield scenarios.markdown(name, result).strip() + "\n"
         yield f"![{scenarios.TITLES[name]}](benchmarks/{scenarios.picture(name)})\n"
+
+
+def _titled(table: Table) -> Iterator[str]:
+    yield f"### {table.title}\n"
+    yield from _table(table)
+    yield ""
 
 
 def _table(table: Table) -> Iterator[str]:

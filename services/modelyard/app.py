@@ -37,13 +37,15 @@ from modelyard import __version__, metrics, openapi
 from modelyard.auth import current_tenant
 from modelyard.cache.memory import MemoryStore
 from modelyard.cache.redis import RedisStore
-from modelyard.dataplane import DataPlane, State
+from modelyard.dataplane import DataPlane
 from modelyard.errors import InvalidInput, ModelyardError
 from modelyard.pipeline import Shared
 from modelyard.protocol import asgi
 from modelyard.protocol.grpc_server import GrpcServer
 from modelyard.protocol.rest import Rest, failure
 from modelyard.repository import load_model
+from modelyard.restart import EXIT_LOST, end_process
+from modelyard.served import State
 from modelyard.settings import Settings, unknown_variables
 from modelyard.tensors import Array, InferRequest, InferResponse, Tensor
 
@@ -100,6 +102,7 @@ class Application:
                 self.dataplane, max_message_bytes=settings.max_body_bytes, share_port=settings.workers > 1
             )
             await self._grpc.start(settings.host, settings.grpc_port)
+            self.dataplane.upgrade()
             self._drain_before_exit()
         sys.setswitchinterval(SWITCH_SECONDS)
         gc.collect()
@@ -125,6 +128,9 @@ class Application:
     def _flush_metrics(self) -> None:
         """Now and then, for the scrapes that another worker answers."""
         self.dataplane.settle()
+        if self.dataplane.lost and not self.draining:
+            self.dataplane.state = State.DRAINING
+            end_process(self.dataplane.lost)
         self._flushing = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush_metrics)
 
     def _drain_before_exit(self) -> None:
@@ -238,6 +244,11 @@ class ServedApp:
     @property
     def draining(self) -> bool:
         return self._application.draining
+
+    @property
+    def exit_code(self) -> int:
+        """Of the process, when it has stopped."""
+        return EXIT_LOST if self._application.dataplane.lost else 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await asgi.answer(scope, receive, send, rest=self.rest, others=self.others, max_body_bytes=self.max_body_bytes)

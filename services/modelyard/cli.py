@@ -1,4 +1,4 @@
-"""`modelyard`: serve, list, inspect, infer, import, tune, settings.
+"""`modelyard`: serve, list, inspect, infer, import, tune, engines, settings.
 
 Exit codes: 0 done; 1 refused, with one line 'error: ...' on stderr; 2 wrong usage. Heavy modules are imported by the
 commands that need them, so that --help answers at once.
@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Column, Table
 
-from modelyard import __version__
+from modelyard import __version__, engines_command
 from modelyard.errors import ConfigurationError
 from modelyard.settings import PREFIX, Settings
 
@@ -29,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(engines_command.app, name="engines")
 out = Console(soft_wrap=True)
 
 Repository = Annotated[
@@ -96,9 +97,11 @@ def list_(repository: Repository = None) -> None:
 def inspect(name: ModelName, repository: Repository = None) -> None:
     """Show a model: inputs, outputs, versions, digests, and the backend that would run it here."""
     from modelyard.repository import load_model
+    from modelyard.upgrade import Upgrade, wants_engine
 
     _quiet()
-    model = load_model(_repository(repository), name)
+    current = Settings.from_environment(repository=repository, engine_builds=False)
+    model = load_model(current.repository, name)
     spec = model.spec
     out.print(f"[bold]{name}[/bold]  {spec.description}")
     for what, tensors in (("input", spec.inputs), ("output", spec.outputs)):
@@ -111,6 +114,8 @@ def inspect(name: ModelName, repository: Repository = None) -> None:
     out.print(f"  {'batching':8}  {batching}\n  {'cache':8}  {cache}", highlight=False)
     out.print(f"  {'service':8}  {spec.service or 'inference protocol only'}", highlight=False)
     for version_name, loaded in model.versions.items():
+        if wants_engine(spec):
+            Upgrade(loaded, current).run_once()
         manifest, active = loaded.manifest, loaded.chain.active
         default = " (default)" if version_name == model.default else ""
         out.print(f"  version {version_name}{default}", highlight=False)

@@ -7,9 +7,7 @@ may also raise whatever went wrong inside: the faces turn that into 'internal er
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeAlias, TypeVar
 
@@ -21,6 +19,7 @@ from modelyard.errors import ConfigurationError, InvalidInput, ModelNotReady, Mo
 from modelyard.manifest import version_order
 from modelyard.pipeline import Pipeline, Shared
 from modelyard.repository import LoadedModel, refresh
+from modelyard.served import IndexEntry, ServedModel, State
 from modelyard.tensors import InferRequest, InferResponse
 
 log = logging.getLogger("modelyard.dataplane")
@@ -39,37 +38,6 @@ EXTENSIONS = (
     "schedule_policy",
     "statistics",
 )
-
-
-class State(Enum):
-    STARTING = "starting"
-    SERVING = "serving"
-    DRAINING = "draining"
-
-
-@dataclass(slots=True)
-class ServedModel:
-    loaded: LoadedModel
-    pipelines: dict[str, Pipeline] = field(default_factory=dict)
-    default: str = ""
-    """The newest version that is served; empty: none."""
-
-    def add(self, version: str, pipeline: Pipeline) -> None:
-        self.pipelines[version] = pipeline
-        self.default = max(self.pipelines, key=version_order)
-
-    def clear(self) -> None:
-        """From here on nobody new finds them."""
-        self.pipelines.clear()
-        self.default = ""
-
-
-@dataclass(frozen=True, slots=True)
-class IndexEntry:
-    name: str
-    version: str
-    state: str
-    reason: str = ""
 
 
 class DataPlane:
@@ -92,6 +60,17 @@ class DataPlane:
         return self.state is State.SERVING and all(
             served.pipelines and served.pipelines[served.default].ready for served in self._models.values()
         )
+
+    @property
+    def lost(self) -> str:
+        """Why this process has to end and start again; empty while all is well."""
+        return next((pipeline.chain.lost for pipeline in self._pipelines() if pipeline.chain.lost), "")
+
+    def upgrade(self) -> None:
+        """Have the engines prepared that versions ask for. May be called again when versions came."""
+        for pipeline in self._pipelines():
+            if pipeline.upgrade is not None:
+                pipeline.upgrade.start()
 
     def model_ready(self, name: str, version: str = "") -> bool:
         """Raises NotFound for an unknown model or version."""
@@ -125,7 +104,8 @@ class DataPlane:
 
     def config(self, name: str, version: str = "") -> describe.Document:
         pipeline = self.pipeline(name, version)
-        return describe.config(pipeline.spec, pipeline.chain.active.name, pipeline.chain.active.precision)
+        chain = pipeline.chain
+        return describe.config(pipeline.spec, chain.active.name, chain.active.precision, chain.degraded)
 
     def statistics(self, name: str = "", version: str = "") -> describe.Document:
         """Of one version, of all versions of a model, or of everything."""
@@ -228,9 +208,8 @@ class DataPlane:
 
     def settle(self) -> None:
         """Now and then, and before anybody looks: what the hot path noted becomes metrics and statistics."""
-        for served in self._models.values():
-            for pipeline in served.pipelines.values():
-                pipeline.settle()
+        for pipeline in self._pipelines():
+            pipeline.settle()
         meters.flush()
 
     def refused(self, model: str, error: ModelyardError, protocol: str) -> None:
@@ -264,6 +243,7 @@ class DataPlane:
             except ConfigurationError as error:
                 raise InvalidInput(describe.without_folders(str(error))) from None
             self._add_pipelines(served)
+            self.upgrade()
             if not served.pipelines:
                 raise ModelNotReady(f"model '{name}' has no version that can be served")
 
@@ -278,9 +258,12 @@ class DataPlane:
                 await pipeline.close()
 
     async def close(self) -> None:
+        for pipeline in self._pipelines():
+            await pipeline.close()
+
+    def _pipelines(self) -> Iterator[Pipeline]:
         for served in self._models.values():
-            for pipeline in served.pipelines.values():
-                await pipeline.close()
+            yield from served.pipelines.values()
 
     def _served(self, name: str) -> ServedModel:
         served = self._models.get(name)

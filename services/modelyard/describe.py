@@ -36,7 +36,8 @@ def metadata(spec: ModelSpec, versions: list[str], backend: str) -> Document:
     }
 
 
-def config(spec: ModelSpec, backend: str, precision: str) -> Document:
+def config(spec: ModelSpec, backend: str, precision: str, degraded: str) -> Document:
+    """`degraded`: why the model does not run on the first of its backends; empty when it does."""
     document: Document = {
         "name": spec.name,
         "platform": PLATFORMS[backend],
@@ -50,6 +51,8 @@ def config(spec: ModelSpec, backend: str, precision: str) -> Document:
             "precision": {"string_value": precision},
         },
     }
+    if degraded:
+        document["parameters"]["degraded"] = {"string_value": without_folders(degraded)}
     if spec.batched:
         document["dynamic_batching"] = {
             "preferred_batch_size": list(spec.batching.buckets),

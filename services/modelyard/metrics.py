@@ -34,7 +34,9 @@ STAGES = ("decode", "cache", "queue", "infer", "encode")
 CACHE_RESULTS = ("hit_memory", "hit_redis", "join", "miss", "bypass", "corrupt")
 SHED_REASONS = ("queue_full", "deadline", "quota")
 INVALID_REASONS = ("malformed", "datatype", "shape", "size", "value", "name", "batch")
-FALLBACK_REASONS = ("unavailable", "runtime")
+FALLBACK_REASONS = ("unavailable", "runtime", "memory", "shape", "hang")
+BACKEND_ERRORS = ("runtime", "memory", "shape", "lost", "hang")
+ENGINE_RESULTS = ("built", "found", "refused", "failed", "differs")
 REDIS_REASONS = ("timeout", "connection", "response", "dropped")
 REDIS_OPERATIONS = ("get", "set", "ping")
 
@@ -42,6 +44,7 @@ REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 STAGE_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 CACHE_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
 ROW_BUCKETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+BUILD_BUCKETS = (1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0)
 LOAD_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
 
@@ -99,6 +102,31 @@ backend_active = Gauge(
     multiprocess_mode="livesum",
 )
 backend_fallbacks = _counter("backend_fallbacks", "Changes to a lesser backend.", ("model", "from", "to", "reason"))
+backend_errors = _counter("backend_errors", "What went wrong on a backend.", ("model", "backend", "reason"))
+backend_degraded = Gauge(
+    _PREFIX + "backend_degraded",
+    "1 while the version runs on a lesser backend than its first.",
+    ("model", "version"),
+    multiprocess_mode="livemax",
+)
+backend_run_age = Gauge(
+    _PREFIX + "backend_run_age_seconds",
+    "For how long the oldest run of the model has been going on; 0 when none is.",
+    ("model", "version"),
+    multiprocess_mode="livemax",
+)
+engine_builds = _counter("engine_builds", "Engines prepared, by how it went.", ("model", "backend", "result"))
+engine_build_duration = _histogram(
+    "engine_build_duration_seconds", "Building one engine.", ("model", "backend", "result"), BUILD_BUCKETS
+)
+engine_build_steps = _counter("engine_build_steps", "Steps of builds that are done.", ("model",))
+engine_building = Gauge(_PREFIX + "engine_building", "Engines being prepared.", ("model",), multiprocess_mode="livesum")
+gpu_memory_used = Gauge(
+    _PREFIX + "gpu_memory_used_bytes", "Memory in use on the device, by everybody.", ("gpu",), multiprocess_mode="max"
+)
+gpu_memory_limit = Gauge(
+    _PREFIX + "gpu_memory_limit_bytes", "Memory that the device has.", ("gpu",), multiprocess_mode="max"
+)
 model_info = Gauge(
     _PREFIX + "model_info",
     "1 for every loaded version.",

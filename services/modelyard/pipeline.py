@@ -10,7 +10,6 @@ Pipeline.submit           in the event loop; one call per request, by callbacks:
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,16 +28,17 @@ from modelyard.cache.store import Store
 from modelyard.cache.worth import Cost
 from modelyard.call import Call, settle
 from modelyard.deadlines import Deadlines
-from modelyard.errors import BackendError, DeadlineExceeded, ModelyardError
+from modelyard.errors import DeadlineExceeded, ModelyardError
+from modelyard.failures import as_answer
 from modelyard.ledger import BYPASS, Ledger, summary
 from modelyard.repository import LoadedVersion
 from modelyard.settings import Settings
 from modelyard.spec import ModelSpec
 from modelyard.statistics import ModelStatistics
 from modelyard.tensors import DTYPES, Array, InferRequest, InferResponse, Parameter, Tensor
+from modelyard.upgrade import Upgrade, wants_engine
 from modelyard.validate import check_inputs, check_outputs
-
-log = logging.getLogger("modelyard.pipeline")
+from modelyard.watch import BackendWatch
 
 Respond = Callable[[InferResponse | Exception], None]
 
@@ -79,10 +79,12 @@ class Pipeline:
             cost=_cost_model(loaded),
             observe=self._observe,
         )
+        self._batcher.in_loop.barred = self.chain.on_device
         self._cache = self._build_cache(shared)
         self._worth = metrics.CacheWorth(spec.name, self._cache.tiers if self._cache else ())
         self._deadlines = Deadlines()
-        self._show(1)
+        self._watch = BackendWatch(loaded, settings.watchdog_seconds)
+        self.upgrade = Upgrade(loaded, settings) if wants_engine(spec) else None
 
     @property
     def ready(self) -> bool:
@@ -175,6 +177,8 @@ class Pipeline:
     def settle(self) -> None:
         """Now and then: what was noted becomes metrics, and is the cache still worth its price?"""
         self.ledger.settle(len(self._deadlines), self._batcher.queued_rows)
+        self._watch.settle(self._batcher.oldest_run)
+        self._batcher.in_loop.barred = self.chain.on_device
         self._row_cost.settle()
         if self._cache is None:
             return
@@ -189,7 +193,9 @@ class Pipeline:
 
     async def close(self) -> None:
         """Answer what is in flight, then let go of the backend."""
-        self._show(0)
+        if self.upgrade is not None:
+            self.upgrade.stop()
+        self._watch.close()
         await self._deadlines.empty()
         self.settle()
         self.chain.close()
@@ -218,11 +224,7 @@ class Pipeline:
         return InferResponse(self.spec.name, self.version, tensors, request.id, parameters)
 
     def _failure(self, error: Exception) -> ModelyardError:
-        """What a caller may know of it."""
-        if isinstance(error, ModelyardError):
-            return error
-        log.error("%s version %s failed: %s", self.spec.name, self.version, _without_values(error))
-        return BackendError(self.spec.name)
+        return as_answer(error, self.spec.name, self.version)
 
     def _submit(
         self,
@@ -261,14 +263,6 @@ class Pipeline:
         identity = CacheIdentity(spec.name, self.manifest.digest, spec.batched, self._datatypes, spec.cache.ttl_seconds)
         return ResponseCache(identity, memory, redis, self._submit, shared.settings.cache_factor)
 
-    def _show(self, value: int) -> None:
-        """The version's gauges."""
-        name, active = self.spec.name, self.chain.active
-        metrics.model_ready.labels(name, self.version).set(value)
-        metrics.model_info.labels(name, self.version, self.manifest.digest[:12], active.name, active.precision).set(
-            value
-        )
-
 
 def _arrays(inputs: Sequence[Tensor]) -> tuple[list[Array], int]:
     """The arrays and their bytes."""
@@ -291,9 +285,3 @@ def _plain_signature(spec: ModelSpec) -> Signature | None:
     if any(-1 in shape for _, _, shape in shapes):
         return None
     return Signature(tuple(shapes), tuple(tensor.name for tensor in spec.outputs), ())
-
-
-def _without_values(error: Exception) -> str:
-    """An error for the log: its kind and the failing node, without the input values that runtimes quote."""
-    text = str(error).split("Status Message", 1)[0].splitlines()
-    return f"{type(error).__name__}: {text[0][:300] if text else ''}"

@@ -18,13 +18,12 @@ from modelyard.backends.select import Chain
 from modelyard.errors import ConfigurationError
 from modelyard.golden import Golden, read_golden
 from modelyard.manifest import Manifest, list_versions, read_manifest, version_order
+from modelyard.parity import agrees, tolerance_of
 from modelyard.spec import MODEL_YAML, ModelSpec, read_spec
 from modelyard.tensors import DTYPES, Array, Tensor
 
 log = logging.getLogger("modelyard.repository")
 
-TOLERANCES = {"fp32": (1e-3, 1e-4), "fp16": (1e-2, 1e-2), "int8": (1e-1, 1e-1)}
-"""Precision to (rtol, atol) for golden outputs."""
 WARM_UP_RUNS = 7
 WARM_UP_SECONDS = 0.5
 
@@ -34,6 +33,9 @@ class LoadedVersion:
     spec: ModelSpec
     manifest: Manifest
     chain: Chain
+    artifact: Path
+    inputs: list[Array]
+    """The golden ones, or one row of zeros."""
     batch_seconds: float
     """Cost of a run of the golden inputs' first row."""
     warmed: dict[int, float] = field(default_factory=dict)
@@ -99,22 +101,22 @@ def load_version(folder: Path, spec: ModelSpec) -> LoadedVersion:
     golden = read_golden(folder / manifest.golden) if manifest.golden else None
     chain = Chain(folder / manifest.artifact, spec)
     try:
-        cost, warmed = _prove(chain, spec, golden)
+        inputs = _ordered(spec, golden.inputs) if golden else _blank_inputs(spec)
+        cost, warmed = _prove(chain, spec, golden, inputs)
     except ConfigurationError:
         chain.close()
         raise
     seconds = time.perf_counter() - started
     metrics.model_load_duration.labels(spec.name).observe(seconds)
     log.info("%s version %s is loaded on %s in %.2f s", spec.name, manifest.version, chain.active.name, seconds)
-    return LoadedVersion(spec, manifest, chain, cost, warmed)
+    return LoadedVersion(spec, manifest, chain, folder / manifest.artifact, inputs, cost, warmed)
 
 
-def _prove(chain: Chain, spec: ModelSpec, golden: Golden | None) -> tuple[float, dict[int, float]]:
+def _prove(chain: Chain, spec: ModelSpec, golden: Golden | None, inputs: list[Array]) -> tuple[float, dict[int, float]]:
     """Compare with the golden outputs, warm up, measure. Returns the seconds of a run with one row, and with more."""
-    inputs = _ordered(spec, golden.inputs) if golden else _blank_inputs(spec)
     names = [tensor.name for tensor in spec.outputs]
     if golden and golden.outputs:
-        _compare(chain, names, inputs, {tensor.name: tensor for tensor in golden.outputs})
+        _compare(chain, spec, names, inputs, {tensor.name: tensor for tensor in golden.outputs})
     if spec.batched:
         inputs = [array[:1] for array in inputs]
     try:
@@ -162,19 +164,16 @@ def _ordered(spec: ModelSpec, tensors: Sequence[Tensor]) -> list[Array]:
     return [by_name[tensor.name].array for tensor in spec.inputs]
 
 
-def _compare(chain: Chain, names: list[str], inputs: list[Array], expected: dict[str, Tensor]) -> None:
+def _compare(chain: Chain, spec: ModelSpec, names: list[str], inputs: list[Array], expected: dict[str, Tensor]) -> None:
     try:
         results = chain.infer(inputs, names)
     except Exception as error:
         raise ConfigurationError(f"the golden inputs fail: {_first_line(error)}") from None
-    rtol, atol = TOLERANCES[chain.active.precision]
+    tolerance = tolerance_of(next(backend for backend in spec.backends if backend.name == chain.active.name))
     for name, result in zip(names, results, strict=True):
         if name not in expected:
             continue
-        golden = expected[name].array
-        exact = golden.dtype == object or expected[name].datatype == "BF16" or result.shape != golden.shape
-        same = np.array_equal(result, golden) if exact else np.allclose(result, golden, rtol, atol, equal_nan=True)
-        if not same:
+        if not agrees(result, expected[name].array, expected[name].datatype, tolerance):
             raise ConfigurationError(f"output '{name}' differs from the golden one on {chain.active.name}")
 
 

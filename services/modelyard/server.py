@@ -93,8 +93,9 @@ def configure_logging(level: str) -> None:
 
 def _serve_here(settings: Settings, listener: socket.socket) -> None:
     # uvicorn raises the signal again when it is done: by then everything is answered, and the exit is a good one
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    server = uvicorn.Server(_config(settings, create_app()))
+    app = create_app()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(app.exit_code))
+    server = uvicorn.Server(_config(settings, app))
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
     if not server.started:

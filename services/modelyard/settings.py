@@ -38,6 +38,24 @@ class Settings(BaseModel):
         ge=0,
         description="a cache tier is used while a row of the model costs this many look-ups, as measured; 0: always",
     )
+    engine_folder: Path = Field(
+        Path.home() / ".cache" / "modelyard" / "engines", description="where built TensorRT engines are kept"
+    )
+    engine_store_bytes: int = Field(
+        16 * 2**30, ge=2**20, description="bound of the engine folder; the longest unused go first"
+    )
+    engine_builds: bool = Field(
+        True, description="false: serve with engines that are there (`modelyard engines build`), never build one"
+    )
+    engine_retry_seconds: float = Field(
+        60.0, gt=0, description="after an engine could not be built for want of memory or time; doubled up to an hour"
+    )
+    watchdog_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="a run that takes longer makes the model not ready, twice as long ends the process; 0: off",
+    )
+
     redis_url: SecretStr = Field(
         SecretStr(""), description="redis://... turns the second cache tier on; empty: memory only"
     )

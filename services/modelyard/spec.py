@@ -18,6 +18,8 @@ from modelyard.tensors import DTYPES, MAX_RANK
 MODEL_YAML = "model.yaml"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 BackendName = Literal["tensorrt", "onnxruntime-cuda", "onnxruntime-cpu"]
+Precision = Literal["fp32", "fp16", "int8"]
+Dimensions = Annotated[tuple[Annotated[int, Field(ge=1, lt=2**31)], ...], Field(max_length=MAX_RANK)]
 
 
 class _Part(BaseModel):
@@ -39,9 +41,42 @@ class TensorSpec(_Part):
         return value
 
 
+class ToleranceSpec(_Part):
+    """How far a backend's answers may lie from ONNX Runtime's on the golden inputs: |a - b| <= atol + rtol * |b|."""
+
+    rtol: float = Field(ge=0, allow_inf_nan=False)
+    atol: float = Field(ge=0, allow_inf_nan=False)
+
+
+class ShapeRange(_Part):
+    """Sizes of an input's dimensions after the batch that an engine is built for, from least to most."""
+
+    min: Dimensions
+    opt: Dimensions
+    max: Dimensions
+
+    @model_validator(mode="after")
+    def _rising(self) -> "ShapeRange":
+        if not len(self.min) == len(self.opt) == len(self.max):
+            raise ValueError("min, opt and max have different numbers of dimensions")
+        if any(not low <= best <= high for low, best, high in zip(self.min, self.opt, self.max, strict=True)):
+            raise ValueError("min <= opt <= max does not hold in every dimension")
+        return self
+
+
 class BackendSpec(_Part):
+    """A link of the chain. What stands below `tolerance` is for tensorrt alone."""
+
     name: BackendName
-    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    precision: Precision = "fp32"
+    tolerance: ToleranceSpec | None = None
+    """None: what is usual for the precision."""
+    shapes: dict[str, ShapeRange] = {}
+    """Of the inputs that have free dimensions beside the batch."""
+    workspace_mib: int = Field(2048, ge=1, le=2**20)
+    build_seconds: float = Field(1800.0, gt=0, le=86_400, allow_inf_nan=False)
+    lanes: int = Field(2, ge=1, le=64)
+    """Batches on the device at once."""
 
 
 class BatchingSpec(_Part):
@@ -86,7 +121,8 @@ class ModelSpec(_Part):
     inputs: tuple[TensorSpec, ...] = Field(min_length=1)
     outputs: tuple[TensorSpec, ...] = Field(min_length=1)
     backends: tuple[BackendSpec, ...] = Field(
-        (BackendSpec(name="onnxruntime-cuda"), BackendSpec(name="onnxruntime-cpu")), min_length=1
+        (BackendSpec(name="tensorrt"), BackendSpec(name="onnxruntime-cuda"), BackendSpec(name="onnxruntime-cpu")),
+        min_length=1,
     )
     minimum_backend: BackendName | None = None
     """The model is not ready while it runs on a later backend than this one."""
@@ -106,9 +142,25 @@ class ModelSpec(_Part):
                         f"{what} '{tensor.name}' has shape {list(tensor.shape)}: with batching the first dimension "
                         "is the batch, -1 (or set batching.max_batch_size to 0)"
                     )
+        self._check_backends()
         if self.minimum_backend and self.minimum_backend not in [backend.name for backend in self.backends]:
             raise ValueError(f"minimum_backend {self.minimum_backend} is not among the backends")
         return self
+
+    def _check_backends(self) -> None:
+        names = [backend.name for backend in self.backends]
+        if len(set(names)) != len(names):
+            raise ValueError(f"a backend stands twice: {names}")
+        if names == ["tensorrt"]:
+            raise ValueError("tensorrt needs an ONNX Runtime backend after it: it serves while the engine is built")
+        ranks = {tensor.name: len(tensor.shape) - self.batched for tensor in self.inputs}
+        for backend in self.backends:
+            for name, sizes in backend.shapes.items():
+                if len(sizes.min) != ranks.get(name):
+                    raise ValueError(
+                        f"backends: shapes of '{name}' have {len(sizes.min)} dimensions: an input of that name with "
+                        "so many dimensions (the batch apart) does not exist"
+                    )
 
     @property
     def batched(self) -> bool:

@@ -16,6 +16,8 @@ inputs:
 outputs:
   - {name: probabilities, datatype: FP32, shape: [-1, 10]}
 """
+ON_CPU = "backends: [{name: onnxruntime-cpu}]\n"
+ENGINE = "backends: [{{name: tensorrt, shapes: {{{}}}}}, {{name: onnxruntime-cpu}}]\nname: digits"
 
 
 def refused(text: str) -> str:
@@ -27,7 +29,7 @@ def refused(text: str) -> str:
 def test_the_least_that_a_spec_says_gets_the_defaults() -> None:
     spec = parse_spec(GOOD)
     assert (spec.name, spec.batched, spec.batching.max_batch_size) == ("digits", True, 32)
-    assert [backend.name for backend in spec.backends] == ["onnxruntime-cuda", "onnxruntime-cpu"]
+    assert [backend.name for backend in spec.backends] == ["tensorrt", "onnxruntime-cuda", "onnxruntime-cpu"]
     assert (spec.cache.enabled, spec.cache.tiers, spec.cache.ttl_seconds) == (True, ("memory", "redis"), 3600)
     assert spec.inputs[0].shape == (-1, 8, 8)
 
@@ -82,7 +84,21 @@ def test_a_key_that_stands_twice_is_refused(text: str, line: int, key: str) -> N
         ("[-1, 8, 8]", "[-1, -2]", "greater"),
         ("name: digits", "name: ../digits", "pattern"),
         ("name: digits", "name: .hidden", "pattern"),
-        ("name: digits", "minimum_backend: tensorrt\nname: digits", "not among the backends"),
+        ("name: digits", f"minimum_backend: tensorrt\n{ON_CPU}name: digits", "not among the backends"),
+        ("name: digits", "backends: [{name: tensorrt}]\nname: digits", "needs an ONNX Runtime backend"),
+        ("name: digits", ON_CPU.replace("}]", "}, {name: onnxruntime-cpu}]") + "name: digits", "stands twice"),
+        ("name: digits", ENGINE.format("other: {min: [1], opt: [1], max: [1]}"), "shapes of 'other'"),
+        ("name: digits", ENGINE.format("image: {min: [1], opt: [1], max: [1]}"), "1 dimensions"),
+        (
+            "name: digits",
+            ENGINE.format("image: {min: [2, 1], opt: [1, 1], max: [3, 3]}"),
+            "min <= opt",
+        ),
+        (
+            "name: digits",
+            ENGINE.format("image: {min: [1], opt: [1, 1], max: [3]}"),
+            "different numbers",
+        ),
         ("image, datatype", "image, datatype: FP32, shape: [-1]}\n  - {name: image, datatype", "stands twice"),
     ],
 )

@@ -6,6 +6,7 @@ Two vocabularies meet here in one table: the protocol's datatypes and ONNX Runti
 
 import ctypes
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from modelyard.backends.base import BackendUnavailable
+from modelyard.backends.base import CUDA_OUT_OF_MEMORY, BackendUnavailable, DeviceLost, OutOfMemory, is_sticky
 from modelyard.errors import ConfigurationError, InvalidInput
 from modelyard.spec import BackendSpec, ModelSpec
 from modelyard.tensors import Array
@@ -41,6 +42,10 @@ _ONNX_BFLOAT16 = 16
 """onnx.TensorProto.BFLOAT16"""
 _SILENT = 4
 """Fatal only: ONNX Runtime's own error lines quote input values, ours do not."""
+_CUDA_ERROR = re.compile(r"CUDA (?:failure|error)[ :]+(\d+)", re.IGNORECASE)
+_NO_MEMORY = re.compile(r"out of memory|failed to allocate|CUDNN_STATUS_ALLOC_FAILED", re.IGNORECASE)
+_OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}
+"""TensorFloat-32, on by default, keeps 10 bits of an FP32 mantissa: FP32 would not mean the same on every backend."""
 PROVIDERS = {"onnxruntime-cpu": "CPUExecutionProvider", "onnxruntime-cuda": "CUDAExecutionProvider"}
 
 
@@ -59,7 +64,7 @@ def open_session(artifact: Path, provider: str = "CPUExecutionProvider", threads
     if provider != "CPUExecutionProvider":
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
-        session = ort.InferenceSession(str(artifact), options, providers=[provider])
+        session = ort.InferenceSession(str(artifact), options, providers=[(provider, _OPTIONS.get(provider, {}))])
     except Exception as error:
         raise BackendUnavailable(str(error).splitlines()[0][:300]) from None
     if session.get_providers()[0] != provider:
@@ -85,6 +90,19 @@ class OnnxRuntimeBackend:
             )
 
     def infer(self, inputs: Sequence[Array], outputs: Sequence[str]) -> list[Array]:
+        try:
+            return self._infer(inputs, outputs)
+        except InvalidInput:
+            raise
+        except Exception as error:
+            if self.name == "onnxruntime-cuda":
+                raise _of_device(error) from None
+            raise
+
+    def close(self) -> None:
+        del self._session
+
+    def _infer(self, inputs: Sequence[Array], outputs: Sequence[str]) -> list[Array]:
         if self._bfloat16_outputs:
             return self._infer_values(inputs, outputs)
         feed: dict[str, Any] = {name: array for (name, _), array in zip(self._inputs, inputs, strict=True)}
@@ -97,13 +115,21 @@ class OnnxRuntimeBackend:
             results = [_to_bytes(a) if n in self._strings else a for n, a in zip(outputs, results, strict=True)]
         return results
 
-    def close(self) -> None:
-        del self._session
-
     def _infer_values(self, inputs: Sequence[Array], outputs: Sequence[str]) -> list[Array]:
         feed = {n: _to_value(array, datatype) for (n, datatype), array in zip(self._inputs, inputs, strict=True)}
         values = self._session.run_with_ort_values(list(outputs), feed)
         return [_from_value(value) for value in values]
+
+
+def _of_device(error: Exception) -> Exception:
+    """What ONNX Runtime says of CUDA in words, as the chain knows it. The texts are those of its cuda_call.cc."""
+    text = str(error)
+    code = _CUDA_ERROR.search(text)
+    if code and is_sticky(int(code[1])):
+        return DeviceLost(f"CUDA error {code[1]} in ONNX Runtime")
+    if _NO_MEMORY.search(text) or (code and int(code[1]) == CUDA_OUT_OF_MEMORY):
+        return OutOfMemory("ONNX Runtime has no memory on the device")
+    return error
 
 
 def _check_interface(session: ort.InferenceSession, spec: ModelSpec, artifact: Path) -> None:

@@ -89,10 +89,16 @@ class Batcher:
         self._given_work = (0.0, 0.0)
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
-        self._in_loop = InLoop(inline_seconds, cost)
+        self.in_loop = InLoop(inline_seconds, cost)
         self._cost = cost
         self.queued_rows = 0
         self.queued_bytes = 0
+
+    @property
+    def oldest_run(self) -> float:
+        """Seconds for which the oldest run in a thread has been going on; 0 when none is."""
+        started = [start for start, _ in list(self._runs.values()) if start]
+        return time.perf_counter() - min(started) if started else 0.0
 
     @property
     def estimated_wait(self) -> float:
@@ -148,7 +154,7 @@ class Batcher:
             batch = self._take(key)
             if not batch:
                 continue
-            if self._in_loop.allows(sum([item.rows for item in batch])):
+            if self.in_loop.allows(sum([item.rows for item in batch])):
                 self._run_inline(batch)
                 if self._queues:
                     self._schedule()  # let the event loop turn between two runs
@@ -213,10 +219,10 @@ class Batcher:
 
     def _run_inline(self, batch: list[Item]) -> None:
         """Run in the event loop: cheaper than a hand-over to a thread, as long as it really is cheap."""
-        watched = self._in_loop.watch()
+        watched = self.in_loop.watch()
         cpu = time.thread_time() if watched else 0.0
         results, execution = self._execute(batch, time.perf_counter(), watched=watched)
-        if not self._in_loop.ran(execution.seconds, time.thread_time() - cpu if watched else None):
+        if not self.in_loop.ran(execution.seconds, time.thread_time() - cpu if watched else None):
             log.warning("a run took far longer than the measured cost; from now on the model runs in threads")
         self._finish(batch, results, execution, in_thread=False)
 
@@ -237,7 +243,7 @@ class Batcher:
             del self._runs[id(batch)]
             self._dispatch()  # first: answering takes time in which the executor would idle
             if outcome is not None:
-                self._in_loop.ran_in_thread(rows, outcome[1].busy or 0.0)
+                self.in_loop.ran_in_thread(rows, outcome[1].busy or 0.0)
                 self._finish(wanted, *outcome, in_thread=True)
 
         self._pool.submit(run)

@@ -22,9 +22,11 @@ class InLoop:
         self._never = False
         self._suspended = 0
         self._unwatched = 0
+        self.barred = False
+        """True while runs wait for a device: that costs no CPU time, and would stop the loop all the same."""
 
     def allows(self, rows: int) -> bool:
-        return not self._never and not self._suspended and self._cost.at_most(rows) < self._limit
+        return not self.barred and not self._never and not self._suspended and self._cost.at_most(rows) < self._limit
 
     def watch(self) -> bool:
         """Is the CPU time of the next run in the loop to be measured?"""

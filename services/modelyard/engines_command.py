@@ -1,0 +1,209 @@
+"""`modelyard engines`: see, build and remove TensorRT engines. A server builds them by itself; this does it beforehand.
+
+    build NAME -> model.yaml, version -> probe the GPU -> store, or else a child that builds -> what it is and cost
+
+Exit code 1 and one line where there is no GPU, or TensorRT refuses the model. What is heavy is imported by the command
+that needs it, so that --help answers at once.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from modelyard.errors import ConfigurationError
+from modelyard.settings import Settings
+
+if TYPE_CHECKING:
+    from modelyard.backends.engine.entry import EngineKey, Entry
+    from modelyard.backends.engine.maker import Progress
+    from modelyard.backends.engine.store import EngineStore
+    from modelyard.spec import BackendSpec
+
+app = typer.Typer(
+    help="See, build and remove TensorRT engines.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_SHORT = 12
+"""Characters of a digest that are shown in a table."""
+_WIDE = 1000
+
+
+@app.command("list")
+def list_() -> None:
+    """List the engines that are kept here, the one used last first."""
+    out, store = _console(), _store(Settings.from_environment())
+    entries = store.entries()
+    table = Table(box=None, header_style="bold")
+    for column in ("engine", "model", "version", "precision", "GPU", "TensorRT", "size", "build", "built", "last used"):
+        table.add_column(column, justify="right" if column in {"size", "build"} else "left")
+    for entry in entries:
+        key, about = entry.key, entry.about
+        table.add_row(
+            key.digest[:_SHORT],
+            *(about.model, about.version, key.precision, key.gpu, key.tensorrt),
+            *(decimal(entry.bytes), f"{about.seconds:.1f} s", _minute(entry.created)),
+            _minute(datetime.fromtimestamp(entry.last_used, UTC).isoformat()),
+        )
+    if entries:
+        out.print(table)
+    out.print(f"{_engines(entries)} of {decimal(store.max_bytes)} in {store.folder}")
+
+
+@app.command()
+def build(
+    name: Annotated[str, typer.Argument(help="Name of the model: its folder in the repository.")],
+    repository: Annotated[
+        Path | None, typer.Option("--repository", help="Folder of model folders.", show_default="models")
+    ] = None,
+    version_name: Annotated[str, typer.Option("--model-version", help="Version; default: the newest.")] = "",
+    again: Annotated[bool, typer.Option("--again", help="Build it though it is there, or was refused before.")] = False,
+) -> None:
+    """Build the TensorRT engine of a model for the GPU of this machine, if it is not there yet."""
+    from modelyard.backends.base import BackendUnavailable
+    from modelyard.backends.engine.maker import engine_key, ensure, probe
+    from modelyard.manifest import read_manifest
+    from modelyard.spec import read_spec
+
+    logging.basicConfig(level=logging.ERROR)  # the reason is said in one line
+    settings, out = Settings.from_environment(repository=repository), _console()
+    store = _store(settings)
+    spec = read_spec(settings.repository / name)
+    folder = _version_folder(settings.repository / name, version_name)
+    manifest = read_manifest(folder)
+    backend = _tensorrt(name, spec.backends)
+    started = time.monotonic()
+    try:
+        device = probe()
+        key = engine_key(manifest.digest, spec, backend, device)
+        there = not again and store.find(key) is not None
+        with _Line(name) as line:
+            plan = ensure(
+                store,
+                folder / manifest.artifact,
+                manifest.digest,
+                spec,
+                backend,
+                device,
+                line.show,
+                threading.Event(),
+                again,
+            )
+    except BackendUnavailable as error:
+        raise ConfigurationError(f"no engine for '{name}': {error}") from None
+    _show(out, name, manifest.version, key, len(plan), None if there else time.monotonic() - started)
+
+
+@app.command()
+def prune(
+    bound: Annotated[
+        int | None, typer.Option("--bytes", min=0, help="Keep so many bytes.", show_default="the store's bound")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Remove every engine, timing cache and remembered refusal.")
+    ] = False,
+) -> None:
+    """Remove the engines used longest ago, and what dead builders left behind. One that is being built stays."""
+    if everything and bound is not None:
+        raise typer.BadParameter("--bytes and --all exclude each other")
+    out, store = _console(), _store(Settings.from_environment())
+    gone = store.prune(0 if everything else bound)
+    for entry in gone:
+        out.print(f"removed {_words(entry)}")
+    records = store.clear_records() if everything else 0
+    others = f", {records} timing caches and refusals" if records else ""
+    out.print(f"removed {_engines(gone)}{others}; kept {_engines(store.entries())}")
+
+
+class _Line:
+    """The progress of a build on stderr: one line that moves on a terminal, a line for each phase elsewhere."""
+
+    def __init__(self, name: str) -> None:
+        self._console = Console(stderr=True, soft_wrap=True)
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        self._bar = Bar(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
+        self._task = self._bar.add_task(f"{name}: starting", total=None)
+        self._name, self._phase = name, ""
+
+    def __enter__(self) -> "_Line":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, progress: "Progress") -> None:
+        text = f"{self._name}: {progress.phase}"
+        self._bar.update(self._task, description=text, completed=progress.step, total=progress.steps or None)
+        if progress.phase != self._phase and not self._console.is_terminal:
+            self._console.print(f"{text} ({progress.seconds:.0f} s)", highlight=False, markup=False)
+        self._phase = progress.phase
+
+
+def _show(out: Console, name: str, version: str, key: "EngineKey", size: int, seconds: float | None) -> None:
+    out.print(f"engine {key.digest}")
+    out.print(f"  model     {name} version {version}, {key.precision}")
+    out.print(f"  for       {key.gpu} (compute capability {key.compute_capability}), TensorRT {key.tensorrt}")
+    out.print(f"  size      {size} bytes ({decimal(size)})")
+    out.print("  was there already" if seconds is None else f"  seconds   {seconds:.1f}")
+
+
+def _words(entry: "Entry") -> str:
+    about = entry.about
+    return f"{entry.key.digest[:_SHORT]}: {about.model} version {about.version}, {decimal(entry.bytes)}"
+
+
+def _tensorrt(name: str, backends: "tuple[BackendSpec, ...]") -> "BackendSpec":
+    for backend in backends:
+        if backend.name == "tensorrt":
+            return backend
+    raise ConfigurationError(f"model.yaml of '{name}' does not list tensorrt among its backends")
+
+
+def _version_folder(model: Path, version: str) -> Path:
+    from modelyard.manifest import list_versions
+
+    versions = list_versions(model)
+    if not versions:
+        raise ConfigurationError(f"'{model.name}' has no version yet: train and export it")
+    if version and version not in versions:
+        raise ConfigurationError(f"'{model.name}' has no version '{version}'; known are {', '.join(versions)}")
+    return model / "versions" / (version or versions[-1])
+
+
+def _store(settings: Settings) -> "EngineStore":
+    from modelyard.backends.engine.store import EngineStore
+
+    return EngineStore(settings.engine_folder, settings.engine_store_bytes)
+
+
+def _console() -> Console:
+    """For stdout. In a pipe or a file a row of a table is one line, however long."""
+    out = Console(soft_wrap=True, highlight=False, markup=False)
+    return out if out.is_terminal else Console(soft_wrap=True, highlight=False, markup=False, width=_WIDE)
+
+
+def _engines(entries: "Sequence[Entry]") -> str:
+    return f"{len(entries)} engine{'s' * (len(entries) != 1)} with {decimal(sum(entry.bytes for entry in entries))}"
+
+
+def _minute(iso: str) -> str:
+    return iso[:16].replace("T", " ")

@@ -1,0 +1,29 @@
+"""The end of a process whose device is lost: not ready, what is in flight gets its 503, exit 70, and a new start.
+
+Who restarts: Kubernetes, systemd, or with several workers the supervisor. Nothing in the process can be trusted with
+the device, not even its clean end: a thread may hang in it for ever. So the end is set, whatever the clean way does.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+
+log = logging.getLogger("modelyard.restart")
+
+EXIT_LOST = 70
+"""EX_SOFTWARE of sysexits.h."""
+ANSWER_SECONDS = 1.0
+"""For the answers that are on their way."""
+LAST_SECONDS = 6.0
+"""After these the process ends, however far the clean way has come."""
+
+
+def end_process(why: str) -> None:
+    """Begin the end, from the event loop: the clean way of SIGTERM soon, and a hard one behind it."""
+    log.critical("this process ends, to be started again: %s", why)
+    hard = threading.Timer(LAST_SECONDS, os._exit, [EXIT_LOST])
+    hard.daemon = True
+    hard.start()
+    asyncio.get_running_loop().call_later(ANSWER_SECONDS, signal.raise_signal, signal.SIGTERM)

@@ -1,0 +1,1 @@
+"""A GPU for tests: this folder on PYTHONPATH gives any process `tensorrt`, `cuda.bindings.runtime`, `onnxruntime`."""

@@ -1,0 +1,1 @@
+"""CUDA's bindings, as far as the fakes go: `runtime` only. `cuda` itself stays a namespace, as NVIDIA's is."""
