@@ -1,6 +1,7 @@
 """Time under the test's thumb: what an event loop's timers and `time` are to the code, without waiting.
 
-It stands in for both the loop (`call_later`, `create_task`) and the module `time` (`monotonic`, `perf_counter`).
+It stands in for both the loop (`call_later`, `create_task`) and the module `time` (`monotonic`, `perf_counter`,
+`thread_time`).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Clock:
     def monotonic(self) -> float:
         return self.now
 
-    perf_counter = monotonic
+    perf_counter = thread_time = monotonic
 
     def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> Timer:
         timer = Timer(self.now + delay, lambda: callback(*args))

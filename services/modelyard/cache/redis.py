@@ -5,8 +5,9 @@
     down    the first failure bypasses the tier; a background probe brings it back (breaker)
 
 Reads and writes have a connection each, opened by the probe: no request waits for a connection. Nothing here raises
-into a request, and none waits longer than the timeout. A late reply closes its connection (redis-py does so on
-cancellation), so that it cannot be taken for another request's; entries repeat their key all the same.
+into a request, and none waits longer than the timeout, in which a loop that is late itself does not count (clocks.py).
+A late reply closes its connection (redis-py does so on cancellation), so that no other request can take it; entries
+repeat their key all the same.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from redis.asyncio import Redis
@@ -26,6 +28,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from modelyard import metrics
+from modelyard.cache.clocks import Metered, Patience, patient_timeout
 from modelyard.cache.store import MISS, Key, Missing
 from modelyard.errors import ConfigurationError
 
@@ -42,7 +45,7 @@ MAX_WRITE_ROWS = 256
 MAX_PENDING_ROWS = 8192
 MAX_PENDING_BYTES = 64 * 2**20
 WEIGHT = 0.1
-"""Of the newest look-up in the smoothed cost."""
+"""Of the newest operation in the smoothed costs."""
 TTL_JITTER = 0.1
 """Entries live up to this share longer, so that a burst of fills does not expire as a burst of misses."""
 
@@ -65,7 +68,8 @@ class RedisStore:
         except ValueError:
             raise ConfigurationError("MODELYARD_REDIS_URL is no redis://, rediss:// or unix:// URL") from None
         self._up = False
-        self._seconds_per_key = 0.0
+        self.seconds_per_key = 0.0
+        self.seconds_per_entry = 0.0
         self._waiting: deque[tuple[Sequence[Key], _Found]] = deque()
         self._reading = False
         self._pending: dict[Key, tuple[bytes, float] | None] = {}
@@ -79,10 +83,6 @@ class RedisStore:
     @property
     def up(self) -> bool:
         return self._up
-
-    @property
-    def seconds_per_key(self) -> float:
-        return self._seconds_per_key
 
     async def start(self) -> None:
         """Try Redis once, briefly; afterwards a probe runs whenever it is down."""
@@ -98,8 +98,8 @@ class RedisStore:
     def get(self, keys: Sequence[Key]) -> _Found:
         loop = asyncio.get_running_loop()
         future: _Found = loop.create_future()
-        timer = loop.call_later(self._timeout, _give_up, keys, future)
-        future.add_done_callback(lambda _: timer.cancel())
+        patience = Patience(self._timeout, partial(_give_up, keys, future))
+        future.add_done_callback(lambda _: patience.cancel())
         self._waiting.append((keys, future))
         if not self._reading:
             self._reading = True
@@ -125,10 +125,8 @@ class RedisStore:
         try:
             if self._up:
                 with contextlib.suppress(*_FAULTS):
-                    started = time.perf_counter()
-                    async with self._operation("get"), asyncio.timeout(self._timeout):
-                        found = _checked(await self._reader.mget(names), len(names))
-                    self._learn((time.perf_counter() - started) / len(names))
+                    found = await (work := Metered(self._ask(names)))
+                    self.seconds_per_key = _smooth(self.seconds_per_key, work.seconds / len(names))
         finally:
             position = 0
             for keys, future in batch:
@@ -138,9 +136,9 @@ class RedisStore:
                     future.set_result([entry if isinstance(entry, bytes) else MISS for entry in part])
             self._read_next()
 
-    def _learn(self, seconds: float) -> None:
-        known = self._seconds_per_key
-        self._seconds_per_key = known + WEIGHT * (seconds - known) if known else seconds
+    async def _ask(self, names: list[bytes]) -> Sequence[Any]:
+        async with self._operation("get"), patient_timeout(self._timeout):
+            return _checked(await self._reader.mget(names), len(names))
 
     # --- writes -----------------------------------------------------------------------------------------------------
 
@@ -165,8 +163,7 @@ class RedisStore:
             asyncio.get_running_loop().call_soon(self._write_next)
 
     def _write_next(self) -> None:
-        keys = list(self._pending)[:MAX_WRITE_ROWS]
-        batch = {key: self._pending.pop(key) for key in keys}
+        batch = {key: self._pending.pop(key) for key in list(self._pending)[:MAX_WRITE_ROWS]}
         self._pending_bytes = max(0, self._pending_bytes - sum(len(write[0]) for write in batch.values() if write))
         if not self._pending:
             self._pending_bytes = 0
@@ -179,13 +176,14 @@ class RedisStore:
         try:
             if self._up:
                 with contextlib.suppress(*_FAULTS):
-                    async with self._operation("set"), asyncio.timeout(WRITE_TIMEOUT_SECONDS):
-                        await self._send(batch)
+                    await (work := Metered(self._send(batch)))
+                    self.seconds_per_entry = _smooth(self.seconds_per_entry, work.seconds / len(batch))
         finally:
             self._write_next()
 
     async def _send(self, batch: dict[Key, tuple[bytes, float] | None]) -> None:
-        async with self._writer.pipeline(transaction=False) as pipeline:
+        limit = asyncio.timeout(WRITE_TIMEOUT_SECONDS)
+        async with self._operation("set"), limit, self._writer.pipeline(transaction=False) as pipeline:
             for key, write in batch.items():
                 if write is None:
                     pipeline.delete(self._name(key))
@@ -284,6 +282,10 @@ def _checked(reply: object, count: int) -> Sequence[Any]:
 def _give_up(keys: Sequence[Key], future: _Found) -> None:
     if not future.done():
         future.set_result([MISS] * len(keys))
+
+
+def _smooth(known: float, seconds: float) -> float:
+    return known + WEIGHT * (seconds - known) if known else seconds
 
 
 def _with_jitter(ttl: float) -> int:

@@ -31,7 +31,12 @@ class Store(Protocol):
 
     @property
     def seconds_per_key(self) -> float:
-        """What a look-up of one key costs, as measured lately."""
+        """For how long the look-up of one key keeps the event loop busy, as measured lately."""
+        ...
+
+    @property
+    def seconds_per_entry(self) -> float:
+        """As `seconds_per_key`, for writing one entry."""
         ...
 
     def get(self, keys: Sequence[Key]) -> "asyncio.Future[list[bytes | Missing]]":

@@ -73,6 +73,10 @@ class FakeRedis:
     def seconds_per_key(self) -> float:
         return 1e-6
 
+    @property
+    def seconds_per_entry(self) -> float:
+        return 2e-6
+
     def go_down(self) -> None:
         self._up = False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -164,3 +165,27 @@ async def test_a_wrong_url_is_refused_and_not_quoted(url: str) -> None:
         RedisStore(url, PREFIX, PATIENT)
     assert "nonsense" not in str(caught.value)
     assert "ss-word" not in str(caught.value)
+
+
+async def test_a_loop_that_stalls_is_no_fault_of_redis(server: RedisServer, client: Any) -> None:
+    """Longer than the timeout, while the reply lies in the socket: it is read, and the tier stays up."""
+    store = RedisStore(server.url, PREFIX, 0.1)
+    await store.start()
+    client.set(PREFIX + key(1).hex(), b"x")
+    for turns in range(4):
+        look_up = store.get([key(1)])
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        time.sleep(0.15)  # noqa: ASYNC251  (the stall)
+        assert await look_up == [b"x"]
+        assert store.up
+    await store.close()
+
+
+async def test_what_look_ups_and_writes_cost_is_measured(store: RedisStore) -> None:
+    assert (store.seconds_per_key, store.seconds_per_entry) == (0.0, 0.0)
+    await store.get([key(1)])
+    store.set({key(1): b"x"}, 60)
+    await until(lambda: store.seconds_per_entry > 0)
+    assert 0 < store.seconds_per_key < PATIENT
+    assert store.seconds_per_entry < PATIENT
