@@ -78,7 +78,7 @@ cache_bytes = Gauge(_PREFIX + "cache_bytes", "Size of the memory tier.", multipr
 
 cache_admitted = Gauge(
     _PREFIX + "cache_admitted",
-    "1 while look-ups in this tier are cheap beside the model, 0 while it is left out.",
+    "1 while this tier is asked, 0 while it is left out because that did not pay.",
     ("model", "tier"),
     multiprocess_mode="livemin",
 )
@@ -90,7 +90,7 @@ cache_row_cost = Gauge(
 )
 cache_lookup_cost = Gauge(
     _PREFIX + "cache_lookup_cost_seconds",
-    "What the look-up and fill of a row costs, as measured.",
+    "What the look-up and fill of a row costs, as measured; 0 before the first decision.",
     ("model", "tier"),
     multiprocess_mode="livemax",
 )

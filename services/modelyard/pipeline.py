@@ -2,7 +2,7 @@
 
 Pipeline.submit           in the event loop; one call per request, by callbacks: a coroutine costs as much as a model
     check_inputs          refuse what the model cannot take
-    ResponseCache.submit  known rows, rows in flight, Redis; left out while look-ups cost too much beside the model
+    ResponseCache.submit  known rows, rows in flight, Redis; left out while look-ups do not pay
         Admission.admit   only for rows that must be computed
         Batcher.submit    merged with others', run in the loop or in a thread
             Chain.infer   the active backend
@@ -25,7 +25,7 @@ from modelyard.cache.key import Signature
 from modelyard.cache.memory import MemoryStore
 from modelyard.cache.response_cache import CacheIdentity, Done, Known, ResponseCache
 from modelyard.cache.store import Store
-from modelyard.cache.worth import Cost
+from modelyard.cache.worth import PerRow
 from modelyard.call import Call, settle
 from modelyard.deadlines import Deadlines
 from modelyard.errors import DeadlineExceeded, ModelyardError
@@ -67,7 +67,7 @@ class Pipeline:
         self._datatypes = {tensor.name: tensor.datatype for tensor in spec.outputs}
         self._outputs = tuple(self._datatypes)
         self._plain = _plain_signature(spec)
-        self._row_cost = Cost()
+        self._row_cost = PerRow()
         self._batcher = Batcher(
             self._run,
             shared.pool,
@@ -187,8 +187,8 @@ class Pipeline:
             self._worth.show(
                 tier,
                 admitted=worth.admitted,
-                lookup_seconds=worth.look_up.seconds,
-                row_seconds=self._row_cost.seconds,
+                lookup_seconds=worth.look_up.value,
+                row_seconds=self._row_cost.value,
             )
 
     async def close(self) -> None:

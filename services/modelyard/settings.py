@@ -34,9 +34,9 @@ class Settings(BaseModel):
     cache_enabled: bool = Field(True, description="false: every request runs the model, whatever model.yaml says")
     cache_memory_bytes: int = Field(256 * 2**20, ge=0, description="bound of the in-process cache tier")
     cache_factor: float = Field(
-        25.0,
+        40.0,
         ge=0,
-        description="a cache tier is used while a row of the model costs this many look-ups, as measured; 0: always",
+        description="a cache tier may take 1/factor of the model's time beyond what its hits save; 0: always used",
     )
     engine_folder: Path = Field(
         Path.home() / ".cache" / "modelyard" / "engines", description="where built TensorRT engines are kept"

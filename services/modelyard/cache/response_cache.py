@@ -3,7 +3,8 @@
     row keys -> memory tier -> rows in flight (join) -> Redis tier -> compute -> fill both tiers
 
 Everything between the first and the last step works by callbacks on rows in flight (flight.py): no task, no lock.
-Each tier is asked only while its look-ups are cheap beside the model (worth.py).
+Each tier is asked only while that pays (worth.py). What it costs is counted in CPU time of the event loop's thread: on
+a busy core the clock on the wall also counts the runs of the model that come between.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from modelyard.cache.key import Signature, row_keys
 from modelyard.cache.memory import MemoryStore
 from modelyard.cache.rows import assemble, finite_rows, separate, take
 from modelyard.cache.store import MISS, Key, Missing, Row, Store
-from modelyard.cache.worth import Cost, Worth
+from modelyard.cache.worth import PerRow, Worth
 from modelyard.errors import ModelyardError
 from modelyard.tensors import Array, Tensor
 
@@ -66,7 +67,7 @@ class ResponseCache:
         compute: Compute,
         factor: float = 0.0,
     ) -> None:
-        """`factor`: what the model must cost at least, in look-ups (worth.py)."""
+        """`factor`: a tier that never hits may take this part of the model's time (worth.py)."""
         self._identity = identity
         self._memory = memory
         self._redis = redis
@@ -78,10 +79,10 @@ class ResponseCache:
         self.pays = True
         """False while no tier is worth asking: then the model is to be run without the cache."""
 
-    def review(self, model: Cost) -> None:
-        """Decide for each tier whether it is worth asking. `model`: cost of a row without the cache."""
+    def review(self, model: PerRow) -> None:
+        """Decide for each tier whether it is worth asking. `model`: seconds of a row without the cache."""
         for worth in self.tiers.values():
-            worth.review(model)
+            worth.review(model, time.monotonic())
         self.pays = any(worth.admitted for worth in self.tiers.values()) or not self.tiers
 
     def submit(
@@ -96,13 +97,13 @@ class ResponseCache:
 
         `admit` is called with the number of rows that memory does not know; it may refuse by raising.
         """
-        started = time.perf_counter()
+        started = time.thread_time()
         identity = self._identity
         keys = row_keys(identity.model, identity.digest, signature, inputs, identity.batched)
         rows = self._from_memory(keys)
         unknown = [slot for slot, row in enumerate(rows) if row is MISS]
-        self._spent("memory", started, len(keys))
         if not unknown:
+            self._spent_here(started, len(keys), len(keys))
             done((assemble(rows, identity.batched), ["hit_memory"] * len(rows)))
             return None
         admit(len(unknown))
@@ -118,7 +119,13 @@ class ResponseCache:
         for slot, row in enumerate(rows):
             if row is not MISS:
                 waiter.fill(slot, row, "hit_memory")
-        self._take_off(keys, unknown, waiter)
+        flights, slots = self._take_off(keys, unknown, waiter)
+        self._spent_here(started, len(keys), len(keys) - len(unknown))
+        redis = self._usable_redis()
+        if flights and redis is not None:
+            self._ask_redis(redis, flights, slots, waiter)
+        elif flights:
+            self._run(flights, slots, waiter)
         return waiter
 
     def leave(self, waiter: Waiter) -> None:
@@ -132,17 +139,21 @@ class ResponseCache:
             return [MISS] * len(keys)
         return [memory.get(key) for key in keys]
 
-    def _spent(self, tier: str, started: float, rows: int) -> None:
-        worth = self.tiers.get(tier)
-        if worth is not None:
-            worth.look_up.add(time.perf_counter() - started, rows)
+    def _spent_here(self, started: float, rows: int = 0, hits: int = 0) -> None:
+        """On keys, memory and rows in flight: the price of memory, or of Redis where memory is not asked."""
+        seconds = time.thread_time() - started
+        memory = self.tiers.get("memory")
+        if memory is not None and memory.admitted:
+            memory.asked(seconds, rows, hits)
+        elif self._usable_redis() is not None:
+            self.tiers["redis"].asked(seconds, 0)
 
     def _usable_redis(self) -> Store | None:
         redis = self._redis
         return redis if redis is not None and redis.up and self.tiers["redis"].admitted else None
 
-    def _take_off(self, keys: list[Key], slots: list[int], waiter: Waiter) -> None:
-        """Join the rows in flight; start the others together."""
+    def _take_off(self, keys: list[Key], slots: list[int], waiter: Waiter) -> tuple[list[Flight], list[int]]:
+        """Join the rows in flight. Returns the flights to start, and their slots."""
         started, slots_started = [], []
         for slot in slots:
             key = keys[slot]
@@ -153,20 +164,21 @@ class ResponseCache:
             self._flights[key] = flight = Flight(key, waiter, slot)
             started.append(flight)
             slots_started.append(slot)
-        redis = self._usable_redis()
-        if started and redis is not None:
-            self._ask_redis(redis, started, slots_started, waiter)
-        elif started:
-            self._run(started, slots_started, waiter)
+        return started, slots_started
 
     def _ask_redis(self, redis: Store, flights: list[Flight], slots: list[int], waiter: Waiter) -> None:
         expected = self._outputs(waiter.signature)
 
         def answered(found: Sequence[bytes | Missing]) -> None:
-            self.tiers["redis"].look_up.add(redis.seconds_per_key * len(flights), len(flights))
+            started = time.thread_time()
+            rows = [
+                MISS if entry is MISS else decode(flight.key, expected, entry)
+                for flight, entry in zip(flights, found, strict=True)
+            ]
+            seconds = time.thread_time() - started + redis.seconds_per_key * len(rows)
+            self.tiers["redis"].asked(seconds, len(rows), len(rows) - rows.count(MISS))
             unknown, unknown_slots, wrong = [], [], []
-            for flight, slot, entry in zip(flights, slots, found, strict=True):
-                row = MISS if entry is MISS else decode(flight.key, expected, entry)
+            for flight, slot, entry, row in zip(flights, slots, found, rows, strict=True):
                 if row is not MISS:
                     self._keep(flight.key, row)
                     self._land(flight, row, "hit_redis")
@@ -217,7 +229,7 @@ class ResponseCache:
             self._fail(flights, error)
 
     def _fill(self, flights: list[Flight], outputs: Sequence[Array], signature: Signature) -> None:
-        started = time.perf_counter()
+        started = time.thread_time()
         identity = self._identity
         expected = self._outputs(signature)
         rows = separate(outputs, len(flights), identity.batched)
@@ -225,12 +237,12 @@ class ResponseCache:
         kept = [(flight.key, row) for flight, row, good in zip(flights, rows, finite, strict=True) if good]
         for key, row in kept:
             self._keep(key, row)
-        self._spent("memory", started, 0)
+        self._spent_here(started)
         redis = self._usable_redis()
         if redis is not None and kept:
-            started = time.perf_counter()
+            started = time.thread_time()
             redis.set({key: encode(key, expected, row) for key, row in kept}, identity.ttl)
-            self._spent("redis", started, 0)
+            self.tiers["redis"].asked(time.thread_time() - started + redis.seconds_per_entry * len(kept), 0)
         for flight, row in zip(flights, rows, strict=True):
             self._land(flight, row, "miss")
 

@@ -1,61 +1,82 @@
-"""Is a tier worth asking for this model? Decided by what both cost, as measured, again and again.
+"""Is a tier worth asking for this model? Decided by what was measured while it was asked, again and again.
 
-A row that is looked up and not found has paid for nothing. A tier is therefore used only while a row of the model costs
-at least `factor` times a row's look-up and fill: a cache that never hits then costs about 1/factor of the model's time
-at most, and cheap models run faster without. (What joining rows in flight costs beside that is not measured.) Who knows
-that most rows hit may set a smaller factor; 0 is always.
+A look-up pays where what its hits save is more than what it costs, and one that never hits may take 1/factor of the
+model's time at most: a tier is used while
+
+    look_up_cost <= (hit_ratio + 1 / factor) * row_cost
+
+That is decided each time that look-ups have taken EVIDENCE seconds, however many rows those were. A tier that is left
+out costs nothing, but its hits are unknown: after REST seconds it is used once more until there is evidence.
 """
 
-EVIDENCE = 20_000
-"""Rows that must have been looked up before a tier can be kept out: little traffic is never worth a decision."""
-RETURN = 1.25
-"""A tier that was kept out comes back at this many times the factor, so that noise does not flip it."""
+EVIDENCE = 0.25
+"""Seconds of look-ups on which a decision rests: what is looked up seldom costs too little to decide about."""
+REST = 300.0
+"""Seconds for which a tier is left out. Evidence gathered once in these takes a thousandth of a core at most."""
 WEIGHT = 0.3
-"""Of the newest period in a smoothed cost."""
+"""Of the newest period in a smoothed value: a tier that has paid is not left out for one burst of new rows."""
 
 
-class Cost:
-    """Seconds a row: the mean of each period, smoothed over the periods."""
+class PerRow:
+    """Something for each row, seconds or hits: the mean of each period, smoothed over the periods."""
 
-    __slots__ = ("_pending_rows", "_pending_seconds", "rows", "seconds")
+    __slots__ = ("pending", "pending_rows", "rows", "value")
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self.value = 0.0
         self.rows = 0
-        """Rows that were ever counted."""
-        self._pending_seconds = 0.0
-        self._pending_rows = 0
+        """Rows in the periods that have ended."""
+        self.pending = 0.0
+        self.pending_rows = 0
 
-    def add(self, seconds: float, rows: int) -> None:
-        """Work on `rows` rows; with 0 rows it belongs to rows that are counted elsewhere."""
-        self._pending_seconds += seconds
-        self._pending_rows += rows
+    def add(self, amount: float, rows: int) -> None:
+        """Of `rows` rows; with 0 rows it belongs to rows that are counted elsewhere."""
+        self.pending += amount
+        self.pending_rows += rows
 
     def settle(self) -> None:
         """End the period."""
-        if not self._pending_rows:
+        if not self.pending_rows:
             return
-        mean = self._pending_seconds / self._pending_rows
-        self.seconds = mean if not self.rows else self.seconds + WEIGHT * (mean - self.seconds)
-        self.rows += self._pending_rows
-        self._pending_seconds, self._pending_rows = 0.0, 0
+        mean = self.pending / self.pending_rows
+        self.value = mean if not self.rows else self.value + WEIGHT * (mean - self.value)
+        self.rows += self.pending_rows
+        self.pending, self.pending_rows = 0.0, 0
 
 
 class Worth:
     """One tier for one model."""
 
-    __slots__ = ("_factor", "admitted", "look_up")
+    __slots__ = ("_again", "_factor", "_hits", "admitted", "look_up")
 
     def __init__(self, factor: float) -> None:
+        """`factor` 0: always used."""
         self._factor = factor
-        self.look_up = Cost()
-        """Of a row: key, look-up and, where it was not found, fill."""
+        self._hits = PerRow()
+        self._again = 0.0
+        self.look_up = PerRow()
+        """Seconds for which a row keeps the event loop busy: key, look-up and, where it was not found, fill."""
         self.admitted = True
 
-    def review(self, model: Cost) -> None:
-        """Decide anew. `model` is what a row costs without the cache."""
-        self.look_up.settle()
-        if not model.rows or self.look_up.rows < EVIDENCE:
-            return
-        price = self._factor * self.look_up.seconds
-        self.admitted = model.seconds >= (price if self.admitted else RETURN * price)
+    def asked(self, seconds: float, rows: int, hits: int = 0) -> None:
+        """`hits` of `rows` rows were found. With 0 rows: work on rows that are counted elsewhere."""
+        if self.admitted:
+            self.look_up.add(seconds, rows)
+            self._hits.add(hits, rows)
+
+    def review(self, model: PerRow, now: float) -> None:
+        """Decide when there is evidence. `model`: seconds of a row without the cache."""
+        if self.admitted:
+            if model.rows and self.look_up.pending >= EVIDENCE:
+                self.look_up.settle()
+                self._hits.settle()
+                self.admitted = pays(self.look_up.value, self._hits.value, model.value, self._factor)
+                self._again = now + REST
+        elif now >= self._again:
+            self.admitted = True
+            self._hits = PerRow()  # those of long ago say nothing
+
+
+def pays(look_up_cost: float, hit_ratio: float, row_cost: float, factor: float) -> bool:
+    """The rule, in a form that holds for the factor 0 too."""
+    return factor * look_up_cost <= (factor * hit_ratio + 1) * row_cost

@@ -1,35 +1,46 @@
-"""A tier that costs too much beside the model is left alone until the model has become dearer."""
+"""A tier that does not pay is left alone, and tried again after its rest."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
 from modelyard.cache import response_cache
+from modelyard.cache.key import row_keys
 from modelyard.cache.response_cache import ResponseCache
-from modelyard.cache.worth import EVIDENCE, Cost
+from modelyard.cache.worth import EVIDENCE, REST, PerRow
 from tests.unit.cache.fakes import Bench, FakeRedis, settle
 from tests.unit.clock import Clock
 
-DEAR, CHEAP = 1.0, 1e-9
-"""Seconds of a row of a model that is worth any look-up, and of one that is worth none."""
+CHEAP = 1e-9
+"""Seconds of a row of a model that is worth no look-up."""
 
 
-def cost(seconds: float) -> Cost:
-    made = Cost()
+@pytest.fixture(name="clock")
+def _clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time that the cache sees."""
+    clock = Clock()
+    monkeypatch.setattr(response_cache, "time", clock)
+    return clock
+
+
+def cost(seconds: float) -> PerRow:
+    made = PerRow()
     made.add(seconds, 1)
     made.settle()
     return made
 
 
 def watch(cache: ResponseCache, **look_ups: float) -> None:
-    """As if each tier had been asked often enough, at these seconds a row."""
+    """As if each tier had been asked long enough, at these seconds a row, and had known none."""
     for tier, seconds in look_ups.items():
-        cache.tiers[tier].look_up.add(seconds * EVIDENCE, EVIDENCE)
+        cache.tiers[tier].asked(2 * EVIDENCE, round(2 * EVIDENCE / seconds))
 
 
 def keep_out(bench: Bench, *tiers: str) -> None:
-    """A model of a millisecond: too cheap for a tier of a second, dear beside one of a microsecond."""
-    watch(bench.cache, **{tier: 1.0 if tier in tiers else 1e-6 for tier in bench.cache.tiers})
+    """A model of a millisecond: too cheap for a tier of half a second, dear beside one of a microsecond."""
+    watch(bench.cache, **{tier: 0.5 if tier in tiers else 1e-6 for tier in bench.cache.tiers})
     bench.cache.review(cost(1e-3))
     assert {tier for tier, worth in bench.cache.tiers.items() if not worth.admitted} == set(tiers)
     assert bench.cache.pays == (len(tiers) < len(bench.cache.tiers))
@@ -60,12 +71,16 @@ async def test_a_cheap_model_leaves_memory_out_neither_asked_nor_filled() -> Non
     assert bench.admitted == [1, 2]
 
 
-async def test_a_tier_comes_back_when_the_model_becomes_dear() -> None:
+async def test_a_tier_comes_back_for_a_trial(clock: Clock) -> None:
     bench = Bench(factor=10)
     await answered(bench, 1)
     keep_out(bench, "memory")
-    bench.cache.review(cost(DEAR * 100))
-    assert bench.cache.pays
+    pays = []
+    for rests in (0.9, 0.2):
+        clock.now += rests * REST
+        bench.cache.review(cost(CHEAP))
+        pays.append(bench.cache.pays)
+    assert pays == [False, True]
     assert await answered(bench, 1, 2) == ([10.0, 20.0], ["hit_memory", "miss"])
     assert await answered(bench, 2) == ([20.0], ["hit_memory"])
 
@@ -92,13 +107,14 @@ async def test_memory_may_be_left_out_alone() -> None:
     assert stored(bench) == 0, "neither by the model nor by what Redis knew"
 
 
-async def test_both_tiers_left_out_and_back_again() -> None:
+async def test_both_tiers_left_out_and_back_again(clock: Clock) -> None:
     redis = FakeRedis()
     bench = Bench(redis=redis, factor=10)
     keep_out(bench, "memory", "redis")
     await answered(bench, 1)
     assert (len(redis.asked), redis.entries, stored(bench)) == (0, {}, 0)
-    bench.cache.review(cost(DEAR * 100))
+    clock.now += 2 * REST
+    bench.cache.review(cost(CHEAP))
     await answered(bench, 1)
     assert (len(redis.asked), len(redis.entries), stored(bench)) == (1, 1, 1)
 
@@ -131,7 +147,7 @@ async def test_equal_rows_join_while_no_tier_is_asked() -> None:
 @pytest.mark.parametrize("memory", [True, False])
 async def test_factor_0_keeps_every_tier(memory: bool) -> None:
     bench = Bench(memory=memory, redis=FakeRedis())
-    watch(bench.cache, **dict.fromkeys(bench.cache.tiers, 1.0))
+    watch(bench.cache, **dict.fromkeys(bench.cache.tiers, EVIDENCE))
     bench.cache.review(cost(CHEAP))
     assert bench.cache.pays
     assert all(worth.admitted for worth in bench.cache.tiers.values())
@@ -148,7 +164,7 @@ async def test_nothing_is_decided_without_evidence() -> None:
     bench = Bench(redis=FakeRedis(), factor=1e9)
     await answered(bench, 1)
     bench.cache.review(cost(CHEAP))
-    bench.cache.review(Cost())
+    bench.cache.review(PerRow())
     assert all(worth.admitted for worth in bench.cache.tiers.values())
 
 
@@ -158,7 +174,7 @@ async def test_nothing_is_decided_without_evidence() -> None:
 def rows_and_seconds(bench: Bench, tier: str) -> tuple[int, float]:
     look_up = bench.cache.tiers[tier].look_up
     look_up.settle()
-    return look_up.rows, look_up.seconds
+    return look_up.rows, look_up.value
 
 
 async def test_each_row_of_a_request_is_a_look_up_in_memory() -> None:
@@ -178,10 +194,10 @@ async def test_only_the_rows_that_redis_is_asked_for_are_look_ups_there() -> Non
     await answered(bench, 2, 3)
     rows, seconds = rows_and_seconds(bench, "redis")
     assert rows == 3
-    assert seconds > redis.seconds_per_key, "the fill has its price, too"
+    assert seconds > redis.seconds_per_key + redis.seconds_per_entry, "the fill has its price, too"
 
 
-async def test_a_row_that_redis_knew_costs_what_redis_says() -> None:
+async def test_a_row_that_redis_knew_costs_what_redis_says(clock: Clock) -> None:
     redis = FakeRedis()
     await answered(Bench(memory=False, redis=redis), 1, 2)
     bench = Bench(redis=redis, factor=10)
@@ -191,10 +207,44 @@ async def test_a_row_that_redis_knew_costs_what_redis_says() -> None:
     assert seconds == pytest.approx(redis.seconds_per_key)
 
 
-async def test_only_the_caches_own_work_is_its_price(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("memory", [True, False])
+async def test_keys_are_the_price_of_the_first_tier_that_is_asked(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, memory: bool
+) -> None:
+    def slow_keys(*request: Any) -> list[bytes]:
+        clock.now += 3.0
+        return row_keys(*request)
+
+    monkeypatch.setattr(response_cache, "row_keys", slow_keys)
+    redis = FakeRedis()
+    bench = Bench(redis=redis, factor=10)
+    if not memory:
+        keep_out(bench, "memory")
+    bench.cache.tiers["redis"].look_up = PerRow()
+    await answered(bench, 1)
+    of_redis = redis.seconds_per_key + redis.seconds_per_entry
+    assert rows_and_seconds(bench, "redis")[1] == pytest.approx(of_redis + (0.0 if memory else 3.0))
+    if memory:
+        assert rows_and_seconds(bench, "memory")[1] == pytest.approx(3.0)
+
+
+async def test_what_a_tier_knew_counts_for_it() -> None:
+    """A tier that costs half of the model and knows every row stays; of memory's misses only Redis's hits are its."""
+    redis = FakeRedis()
+    await answered(Bench(memory=False, redis=redis), 1, 2)
+    bench = Bench(redis=redis, factor=1e6)
+    for _ in range(3):
+        await answered(bench, 1, 2)
+    for worth in bench.cache.tiers.values():
+        worth.asked(EVIDENCE, 0)
+    dear = 2 * max(worth.look_up.pending / worth.look_up.pending_rows for worth in bench.cache.tiers.values())
+    bench.cache.review(cost(dear))
+    assert {tier: worth.admitted for tier, worth in bench.cache.tiers.items()} == {"memory": True, "redis": True}
+    assert [worth.look_up.rows for worth in bench.cache.tiers.values()] == [6, 2]
+
+
+async def test_only_the_caches_own_work_is_its_price(clock: Clock) -> None:
     """A look-up ends when the rows are handed on, a fill begins when they come back: the model runs in between."""
-    clock = Clock()
-    monkeypatch.setattr(response_cache, "time", clock)
     bench = Bench(redis=FakeRedis(), factor=10)
     for seconds in (5.0, 7.0):
         task = bench.start(seconds)
@@ -203,4 +253,4 @@ async def test_only_the_caches_own_work_is_its_price(monkeypatch: pytest.MonkeyP
         bench.model.calls[-1].answer()
         await task
     assert rows_and_seconds(bench, "memory") == (2, 0.0)
-    assert rows_and_seconds(bench, "redis")[1] == pytest.approx(1e-6)
+    assert rows_and_seconds(bench, "redis")[1] == pytest.approx(3e-6), "a look-up and a fill"
