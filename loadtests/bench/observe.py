@@ -76,6 +76,11 @@ def by_label(samples: Metrics, name: str, label: str) -> dict[str, float]:
     return sums
 
 
+def decided(server: Server, tier: str) -> bool:
+    """Has a server of ours decided whether this tier of its cache is worth asking?"""
+    return by_label(metrics(server), "modelyard_cache_lookup_cost_seconds", "tier").get(tier, 0.0) > 0
+
+
 # --- series over time ----------------------------------------------------------------------------------------------
 
 

@@ -17,11 +17,11 @@ import yaml
 
 from loadtests.bench.core import HOST, ROOT, WORK, Endpoint, Face, Server, free_port
 from loadtests.bench.load import Job, measure
+from loadtests.bench.observe import decided
 from loadtests.bench.process import answers, launched
 
 REPOSITORIES = WORK / "repositories"
 SERVICES = Path(os.environ.get("BENCH_SERVICES", ROOT / "services"))  # another checkout of ours can be measured
-EVIDENCE = 22_000  # rows after which a server has decided which tiers of its cache are worth asking
 EVIDENCE_SLICES = 10
 EVIDENCE_SLOT = 900  # requests that no measurement sends
 Edit = Callable[[dict[str, Any]], None]
@@ -85,9 +85,10 @@ class Modelyard:
             path = f"/v2/models/{model}/infer"
             ways = {face: ("", grpc) if face == "oip-grpc" else (path, http) for face in self.faces}
             endpoints = {face: Endpoint(face, HOST, port, path, model) for face, (path, port) in ways.items()}
+            server = Server(self.name, model, pid, endpoints, version=version("modelyard"))
             if model in self.settled_models:
-                _settle(endpoints["oip-json"])
-            yield Server(self.name, model, pid, endpoints, version=version("modelyard"))
+                _settle(server)
+            yield server
 
     def _repository(self, model: str, onnx: Path) -> Path:
         plain = repository(model, onnx)
@@ -101,11 +102,9 @@ class Modelyard:
         return folder
 
 
-def _settle(endpoint: Endpoint) -> None:
-    """Send so many different rows that the server decides about its cache; bounded in time on a slow machine."""
-    sent = 0
+def _settle(server: Server) -> None:
+    """Send different rows until the server has decided about its cache; bounded in time on a slow machine."""
     for number in range(EVIDENCE_SLICES):
-        job = Job(endpoint, endpoint.model, 32, 1.5, 0.0, EVIDENCE_SLOT + number, check=False)
-        sent += measure(job).requests
-        if sent >= EVIDENCE:
+        measure(Job(server.endpoints["oip-json"], server.model, 32, 1.5, 0.0, EVIDENCE_SLOT + number, check=False))
+        if decided(server, "memory"):
             return

@@ -25,7 +25,7 @@ QUICK_OPTIONS: dict[str, dict[str, Any]] = {
     "known_rows": {"rounds": 2, "seconds": 1.0},
     "hangover": {"burst": 3.0, "quiet": 1.5, "rounds": 1, "models": ("mlp",)},
 }
-SECONDS = {"known_rows": 45.0, "hangover": 80.0, "cache_curve": 360.0, "overload": 360.0, "soak": 660.0}
+SECONDS = {"known_rows": 45.0, "hangover": 80.0, "cache_curve": 840.0, "overload": 360.0, "soak": 660.0}
 
 
 def module(name: str) -> ModuleType:
