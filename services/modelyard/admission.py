@@ -1,7 +1,7 @@
 """Who gets in: refusal by time, by memory and by quota, at once and with a Retry-After, never by waiting.
 
-A request that only reads the in-process cache is not asked: it costs less than the question. Health and metrics never
-come by here.
+A request that the in-process cache knows is not asked: it costs less than the question. But where hardly any is known
+(cache/worth.py), a request that there is no room for is refused without a look. Health and metrics never come by here.
 """
 
 import math

@@ -158,11 +158,9 @@ class Pipeline:
         self._admission.admit(batcher.estimated_wait, call.limit, batcher.queued_bytes, nbytes)
 
     def admit_unseen(self, nbytes: int) -> None:
-        """Refuse a request before it is decoded, when no cache could answer it either. Raises Overloaded.
-
-        Under overload most requests are refused: what that costs is taken from those that are answered.
-        """
-        if self._cache is None or not self._cache.pays:
+        """Refuse a request before it is decoded, when the cache would hardly know it either. Raises Overloaded."""
+        # under overload most requests are refused: what that costs is taken from those that are answered
+        if self._cache is None or not self._cache.worth_a_look:
             self._admission.admit(self._batcher.estimated_wait, inf, self._batcher.queued_bytes, nbytes)
 
     async def infer(self, request: InferRequest) -> InferResponse:

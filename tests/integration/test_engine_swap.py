@@ -36,3 +36,106 @@ LANES = 2
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`echo` on the whole chain."""
     return echo_repository(tmp_path_factory.mktemp("repository"), lanes=LANES)
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """An engine that answers wrongly, and the words for it."""
+
+    answers: bool | str
+    why: str
+
+
+WRONG = {
+    "numbers": Wrong(True, "output 'y' differs from ONNX Runtime's by up to 1"),
+    "NaN": Wrong("nan", "output 'y' holds NaN"),
+}
+
+
+@pytest.fixture(scope="module")
+def device(tmp_path_factory: pytest.TempPathFactory) -> Gpu:
+    """What the tests of wrong engines steer."""
+    return Gpu(tmp_path_factory.mktemp("gpu"))
+
+
+@pytest.fixture(scope="module")
+def server(device: Gpu, repository: Path) -> Iterator[Server]:
+    """A server whose engine is wrong from the start."""
+    device.set(wrong_answers=True)
+    with gpu_server(repository, device, admin=True) as running:
+        until(lambda: counts(running).get("build differs") == 1, "the engine was compared", 30)
+        yield running
+        assert running.stop() == 0
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_a_wrong_engine_is_not_adopted(wrong: Wrong, server: Server, device: Gpu, repository: Path) -> None:
+    device.set(wrong_answers=wrong.answers)
+    moved = Moved(server)
+    reload(server)
+    until(lambda: wrong.why in config(server).get("degraded", ""), "the engine was compared", 30)
+    check_ready(server, True)
+    check_active(server, CUDA, ENGINE, wrong.why)
+    assert moved() == {"build found": 1, "build differs": 1, f"fallback {ENGINE} unavailable": 1}
+    inspected = device.run("inspect", NAME, "--repository", repository).out
+    assert f"backend  {CUDA}" in inspected
+    assert f"not {ENGINE}: " in inspected
+    assert wrong.why in inspected
+
+
+def test_a_wrong_engine_is_adopted_when_it_is_right_again(server: Server, device: Gpu, repository: Path) -> None:
+    """Nothing is held against a plan: it is compared whenever it is loaded."""
+    device.set()
+    reload(server)
+    wait_active(server, ENGINE)
+    check_ready(server, True)
+    check_active(server, ENGINE)
+    assert f"backend  {ENGINE}" in device.run("inspect", NAME, "--repository", repository).out
+
+
+def test_every_bucket_of_every_lane_is_warm_when_the_engine_is_adopted(repository: Path, tmp_path: Path) -> None:
+    """A run without a graph happens once for each, before the first request; then there are only launches."""
+    device = Gpu(tmp_path)
+    with gpu_server(repository, device) as server:
+        wait_active(server, ENGINE)
+        for rows in range(1, BUCKETS[-1] + 1):
+            x = np.arange(1, rows + 1, dtype=np.float32).reshape(rows, 1)
+            for protocol in PROTOCOLS:
+                answer = ask(server, {"x": x}, protocol)
+                np.testing.assert_array_equal(answer.only, x)
+                assert answer.parameters["backend"] == ENGINE
+        assert metric(server, "engine_build_duration_seconds_count", result="built") == 1
+        assert metric(server, "engine_build_steps_total") >= 10
+        assert server.metric("modelyard_gpu_memory_limit_bytes") == 16 * 2**30
+        assert server.metric("modelyard_gpu_memory_used_bytes") > 0
+        assert server.stop() == 0
+    (counted,) = [report["counts"] for report in device.reports() if report["pid"] == server.process.pid]
+    assert counted["cudaStreamBeginCapture"] == LANES * len(BUCKETS)
+    assert counted["enqueues"] == 2 * LANES * len(BUCKETS), "once to warm up and once to be captured"
+    assert counted["graph_launches"] >= LANES * len(BUCKETS) + 2 * BUCKETS[-1]
+    assert counted.get("pageable_copies", 0) == 0
+
+
+def test_under_load_nothing_is_lost_while_an_engine_is_built_checked_and_swapped_in(
+    repository: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """The builder waits for a while, so that there is a time of quiet to compare with."""
+    device = Gpu(tmp_path)
+    device.set(build={"seconds": 2, "fail": "hang"})
+    with gpu_server(repository, device) as server, clients(server) as load:
+        moments = [time.monotonic()]
+        until(lambda: metric(server, "engine_build_steps_total") >= 10, "the builder has come to its end", 60)
+        moments.append(time.monotonic())
+        time.sleep(QUIET_SECONDS)
+        assert active(server) == CUDA
+        moments.append(time.monotonic())
+        device.set()
+        wait_active(server, ENGINE)
+        time.sleep(1.0)
+        moments.append(time.monotonic())
+        time.sleep(QUIET_SECONDS)
+        moments.append(time.monotonic())
+        check_active(server, ENGINE)
+        check_ready(server, True)
+    assert load.lost == []
+    assert counts(server_log := server) == {"build built": 1}

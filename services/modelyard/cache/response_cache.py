@@ -21,7 +21,7 @@ from modelyard.cache.key import Signature, row_keys
 from modelyard.cache.memory import MemoryStore
 from modelyard.cache.rows import assemble, finite_rows, separate, take
 from modelyard.cache.store import MISS, Key, Missing, Row, Store
-from modelyard.cache.worth import PerRow, Worth
+from modelyard.cache.worth import PerRow, Share, Worth
 from modelyard.errors import ModelyardError
 from modelyard.tensors import Array, Tensor
 
@@ -78,12 +78,18 @@ class ResponseCache:
             self.tiers["redis"] = Worth(factor)
         self.pays = True
         """False while no tier is worth asking: then the model is to be run without the cache."""
+        self._known = Share()
+        self.worth_a_look = memory is not None
+        """Whether a request that the queue has no room for is to be looked up all the same: memory may know it."""
 
     def review(self, model: PerRow) -> None:
         """Decide for each tier whether it is worth asking. `model`: seconds of a row without the cache."""
         for worth in self.tiers.values():
             worth.review(model, time.monotonic())
         self.pays = any(worth.admitted for worth in self.tiers.values()) or not self.tiers
+        self._known.settle()
+        memory = self.tiers.get("memory")
+        self.worth_a_look = memory is not None and memory.worth_a_look(model, self._known)
 
     def submit(
         self,
@@ -102,6 +108,7 @@ class ResponseCache:
         keys = row_keys(identity.model, identity.digest, signature, inputs, identity.batched)
         rows = self._from_memory(keys)
         unknown = [slot for slot, row in enumerate(rows) if row is MISS]
+        self._known.add(known=not unknown)
         if not unknown:
             self._spent_here(started, len(keys), len(keys))
             done((assemble(rows, identity.batched), ["hit_memory"] * len(rows)))

@@ -15,6 +15,10 @@ REST = 300.0
 """Seconds for which a tier is left out. Evidence gathered once in these takes a thousandth of a core at most."""
 WEIGHT = 0.3
 """Of the newest period in a smoothed value: a tier that has paid is not left out for one burst of new rows."""
+RECENT = 1000
+"""Requests that the share of known ones is taken from."""
+LOOK = 4
+"""What it takes to see whether a request is known, in look-ups: it is decoded and checked before."""
 
 
 class PerRow:
@@ -42,6 +46,26 @@ class PerRow:
         self.value = mean if not self.rows else self.value + WEIGHT * (mean - self.value)
         self.rows += self.pending_rows
         self.pending, self.pending_rows = 0.0, 0
+
+
+class Share:
+    """The share of requests of which memory knew every row, lately; until there were some: all."""
+
+    __slots__ = ("_asked", "_known", "value")
+
+    def __init__(self) -> None:
+        self.value = 1.0
+        self._asked = self._known = 0
+
+    def add(self, *, known: bool) -> None:
+        self._asked += 1
+        self._known += known
+
+    def settle(self) -> None:
+        """End the period."""
+        if self._asked:
+            self.value += min(1.0, self._asked / RECENT) * (self._known / self._asked - self.value)
+            self._asked = self._known = 0
 
 
 class Worth:
@@ -75,6 +99,12 @@ class Worth:
         elif now >= self._again:
             self.admitted = True
             self._hits = PerRow()  # those of long ago say nothing
+
+    def worth_a_look(self, model: PerRow, known: Share) -> bool:
+        """Of requests that would be refused: do those that turn out to be known save more than a look at all costs?"""
+        if not self.admitted or not model.rows:
+            return self.admitted
+        return known.value * model.value >= min(self._factor, LOOK) * self.look_up.value
 
 
 def pays(look_up_cost: float, hit_ratio: float, row_cost: float, factor: float) -> bool:
