@@ -19,7 +19,7 @@ class Admission:
         self._model = model
         self._queue_seconds = queue_seconds
         self._max_queue_bytes = max_queue_bytes
-        self._shed = {reason: metrics.shed.labels(model, reason) for reason in metrics.SHED_REASONS}
+        self._shed = metrics.shed_by_reason(model)
 
     def admit(self, wait: float, timeout: float, queued_bytes: int, nbytes: int) -> None:
         """Raise Overloaded when the wait is above the limit or the caller's time, or when the queue is full of bytes.
@@ -59,7 +59,7 @@ class Quota:
         tokens = min(self._burst, tokens + (now - counted) * self._rate)
         if tokens < 1:
             self._buckets[tenant] = (tokens, now)
-            metrics.shed.labels(model, "quota").inc()
+            metrics.shed_by_reason(model)["quota"].inc()
             wait = (1 - tokens) / self._rate
             raise QuotaExceeded(f"the quota of {self._rate:g} requests a second is used up", math.ceil(wait))
         self._buckets[tenant] = (tokens - 1, now)

@@ -162,8 +162,7 @@ class ModelMetrics:
         self.batch_retries = batch_retries.labels(model)
         self.in_flight = Level(in_flight.labels(model))
         self.queue_rows = Level(queue_rows.labels(model))
-        for reason in SHED_REASONS:
-            shed.labels(model, reason)
+        shed_by_reason(model)
         for reason in INVALID_REASONS:
             input_invalid.labels(model, reason)
         model_load_failures.labels(model)
@@ -199,6 +198,12 @@ class CacheWorth:
 def of_model(model: str, version: str) -> ModelMetrics:
     """One object for a version, however often it is loaded and unloaded."""
     return ModelMetrics(model, version)
+
+
+@cache
+def shed_by_reason(model: str) -> dict[str, Tally]:
+    """What was refused, by the reason: one object for all versions of a model."""
+    return {reason: Tally(shed.labels(model, reason)) for reason in SHED_REASONS}
 
 
 class MemoryMetrics:
