@@ -11,15 +11,30 @@ from collections.abc import Callable
 from modelyard import metrics
 from modelyard.errors import Overloaded, QuotaExceeded
 
+REPEATED_SHARE = 0.02
+"""Part of a wait for which somebody is refused, during which others are refused for it: it cannot have ended."""
+REPEATED_SECONDS = 0.005
+"""The longest time for that: a run that hung may end at any moment."""
+
 
 class Admission:
     """Guards one model's queue by the estimated wait."""
 
-    def __init__(self, model: str, queue_seconds: float, max_queue_bytes: int) -> None:
+    def __init__(
+        self,
+        model: str,
+        queue_seconds: float,
+        max_queue_bytes: int,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._model = model
         self._queue_seconds = queue_seconds
         self._max_queue_bytes = max_queue_bytes
+        self._clock = clock
         self._shed = metrics.shed_by_reason(model)
+        self._last = (0.0, "")
+        """Wait and text of the last refusal for the wait."""
+        self._repeated_until = 0.0
 
     def admit(self, wait: float, timeout: float, queued_bytes: int, nbytes: int) -> None:
         """Raise Overloaded when the wait is above the limit or the caller's time, or when the queue is full of bytes.
@@ -29,11 +44,16 @@ class Admission:
         if queued_bytes + nbytes > self._max_queue_bytes:
             self._refuse("queue_full", wait, "the queue is full")
         if wait > self._queue_seconds:
-            self._refuse(
-                "queue_full", wait, f"the wait of {wait:.2f} s is above the limit of {self._queue_seconds:g} s"
-            )
+            self._last = wait, f"the wait of {wait:.2f} s is above the limit of {self._queue_seconds:g} s"
+            self._repeated_until = self._clock() + min(REPEATED_SECONDS, REPEATED_SHARE * wait)
+            self._refuse("queue_full", *self._last)
         if wait > timeout:
             self._refuse("deadline", wait, f"the wait of {wait:.2f} s is above the caller's {timeout:.3f} s")
+
+    def repeat(self) -> None:
+        """Raise Overloaded as a moment ago, if somebody was refused for the wait then."""
+        if self._clock() < self._repeated_until:
+            self._refuse("queue_full", *self._last)
 
     def _refuse(self, reason: str, wait: float, text: str) -> None:
         self._shed[reason].inc()

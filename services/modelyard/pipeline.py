@@ -161,6 +161,7 @@ class Pipeline:
         """Refuse a request before it is decoded, when the cache would hardly know it either. Raises Overloaded."""
         # under overload most requests are refused: what that costs is taken from those that are answered
         if self._cache is None or not self._cache.worth_a_look:
+            self._admission.repeat()
             self._admission.admit(self._batcher.estimated_wait, inf, self._batcher.queued_bytes, nbytes)
 
     async def infer(self, request: InferRequest) -> InferResponse:

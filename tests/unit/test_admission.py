@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelyard.admission import Admission, Quota
+from modelyard.admission import REPEATED_SECONDS, REPEATED_SHARE, Admission, Quota
 from modelyard.errors import Overloaded, QuotaExceeded
 from tests.unit.strategies import metric
 
@@ -43,6 +43,41 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def test_a_refusal_for_the_wait_is_repeated_for_a_moment() -> None:
+    clock, before = Clock(), shed("queue_full")
+    admission = Admission("admitted", 2.0, 1000, clock)
+    admission.repeat()
+    with pytest.raises(Overloaded) as first:
+        admission.admit(7.2, 30.0, 0, nbytes=100)
+    clock.now += REPEATED_SECONDS * 0.9
+    with pytest.raises(Overloaded) as second:
+        admission.repeat()
+    assert (str(second.value), second.value.retry_after) == (str(first.value), 8)
+    assert second.value is not first.value, "an error that stays would keep its last request in memory"
+    assert shed("queue_full") == before + 2
+    clock.now += REPEATED_SECONDS
+    admission.repeat()
+
+
+def test_a_refusal_for_a_short_wait_is_repeated_for_a_part_of_it() -> None:
+    clock = Clock()
+    admission = Admission("admitted", 0.01, 1000, clock)
+    with pytest.raises(Overloaded):
+        admission.admit(0.02, 30.0, 0, nbytes=100)
+    with pytest.raises(Overloaded):
+        admission.repeat()
+    clock.now += 0.02 * REPEATED_SHARE * 1.1
+    admission.repeat()
+
+
+@pytest.mark.parametrize(("wait", "timeout", "queued"), [(0.5, 0.4, 0), (0.0, 30.0, 901)])
+def test_what_was_refused_for_its_own_sake_says_nothing_of_others(wait: float, timeout: float, queued: int) -> None:
+    admission = Admission("admitted", 2.0, 1000, Clock())
+    with pytest.raises(Overloaded):
+        admission.admit(wait, timeout, queued, nbytes=100)
+    admission.repeat()
 
 
 def test_a_burst_of_one_seconds_worth_then_the_rate() -> None:

@@ -13,7 +13,7 @@ import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import orjson
@@ -24,6 +24,7 @@ from modelyard.errors import (
     MethodNotAllowed,
     ModelyardError,
     NotFound,
+    Overloaded,
     Unavailable,
     Unimplemented,
     UnsupportedMediaType,
@@ -209,13 +210,21 @@ def failure(error: Exception) -> HttpResponse:
         request_id = secrets.token_hex(8)
         log.error("request %s failed", request_id, exc_info=error)
         return _json({"error": f"internal error (request id {request_id})"}, 500)
-    response = _json({"error": error.public}, error.http_status)
-    if error.retry_after is not None:
-        response.headers.append((b"retry-after", b"%d" % math.ceil(error.retry_after)))
+    # under overload most requests are refused, many of them with the same text
+    refusal = _refusal if isinstance(error, Overloaded) else _refusal.__wrapped__
+    response = refusal(error.http_status, error.public, error.retry_after)
     if isinstance(error, MethodNotAllowed):
         response.headers.append((b"allow", error.allowed.encode()))
     if error.http_status == 401:
         response.headers.append((b"www-authenticate", b"Bearer"))
+    return response
+
+
+@lru_cache(maxsize=8)
+def _refusal(status: int, text: str, retry_after: float | None) -> HttpResponse:
+    response = _json({"error": text}, status)
+    if retry_after is not None:
+        response.headers.append((b"retry-after", b"%d" % math.ceil(retry_after)))
     return response
 
 
