@@ -129,6 +129,8 @@ class Upgrade:
             else:
                 self._count("found")
         if plan is None:
+            if (refusal := self._store.refusal(key)) is not None:
+                raise ModelRefused(refusal)
             backend = TensorRtBackend(self._build(device), self._spec, self._backend)
         try:
             self._check(backend)

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.integration.calls import ask, until
+from tests.integration.calls import PROTOCOLS, ask, until
 from tests.integration.gpu_asks import (
     Moved,
     active,
-    ask_grpc,
-    ask_http,
     check_active,
     check_ready,
     config,
     counts,
     metric,
-    replies,
     wait_active,
 )
 from tests.integration.gpu_harness import BUCKETS, CUDA, ENGINE, NAME, Gpu, echo_repository, gpu_server, reload
@@ -30,6 +27,7 @@ from tests.integration.harness import Server
 
 QUIET_SECONDS = 2.5
 LANES = 2
+PHASES = ("probe and build", "quiet", "check and swap", "after")
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +120,9 @@ def test_under_load_nothing_is_lost_while_an_engine_is_built_checked_and_swapped
     """The builder waits for a while, so that there is a time of quiet to compare with."""
     device = Gpu(tmp_path)
     device.set(build={"seconds": 2, "fail": "hang"})
+    moments = []
     with gpu_server(repository, device) as server, clients(server) as load:
-        moments = [time.monotonic()]
+        moments.append(time.monotonic())
         until(lambda: metric(server, "engine_build_steps_total") >= 10, "the builder has come to its end", 60)
         moments.append(time.monotonic())
         time.sleep(QUIET_SECONDS)
@@ -135,7 +134,15 @@ def test_under_load_nothing_is_lost_while_an_engine_is_built_checked_and_swapped
         moments.append(time.monotonic())
         time.sleep(QUIET_SECONDS)
         moments.append(time.monotonic())
+        assert counts(server) == {"build built": 1}
         check_active(server, ENGINE)
         check_ready(server, True)
     assert load.lost == []
-    assert counts(server_log := server) == {"build built": 1}
+    figures = {name: load.p99(*moments[at : at + 2]) for at, name in enumerate(PHASES)}
+    quiet = figures["quiet"][0]
+    for name, (milliseconds, answers) in figures.items():
+        text = f"{name}: p99 {milliseconds:.1f} ms of {answers} answers, {milliseconds / quiet:.2f} of the quiet time's"
+        record_property(name, text)
+        print(text)
+        assert answers > 0, "nobody asked"
+    assert load.answered == sum(len(one.answers) for one in load.timed)

@@ -5,6 +5,7 @@ The device is looked at when a model is loaded: where the same libraries serve, 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ from tests.integration.gpu_harness import (
 from tests.integration.harness import Server
 
 DRIVER = Path("/proc/driver/nvidia")
+PROMPT_SECONDS = 8.0
 
 
 @pytest.fixture(scope="module")
@@ -144,8 +146,7 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Gpu:
 def server(device: Gpu, repository: Path) -> Iterator[Server]:
     """A server that can load its model again, to look at the device anew."""
     with gpu_server(repository, device, admin=True) as running:
-        yield running
-        assert running.stop() == 0
+        yield running  # the last test ends it
     assert device.plans() == []
 
 
@@ -157,6 +158,26 @@ def test_a_device_that_does_not_work(case: Case, server: Server, device: Gpu, re
     check_degraded(server, case)
     assert moved() == skipped_links(case)
     check_inspected(device.run("inspect", NAME, "--repository", repository).out, case)
+
+
+def test_a_probe_that_hangs_harms_nobody(server: Server, device: Gpu) -> None:
+    """Not the callers, and not the end of the server."""
+    device.set(probe_hang=True)
+    moved = Moved(server)
+    reload(server)
+    until(lambda: len(device.children()) == 1, "the probe runs", 30)
+    check_ready(server, True)
+    check_active(server, CUDA, ENGINE, "not ready yet")
+    assert metric(server, "engine_building") == 1
+    assert moved() == {}
+    began = time.monotonic()
+    reload(server)
+    assert time.monotonic() - began < PROMPT_SECONDS, "the probe of a version that goes is given up"
+    until(lambda: len(device.children()) == 1, "the next probe runs", 30)
+    began = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - began < PROMPT_SECONDS
+    assert device.children() == []
 
 
 def test_a_session_that_is_silently_on_the_cpu_is_found_out(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ class TensorRtBackend:
 
     def _take(self) -> Lane:
         with self._changed:
-            while not self._idle and not self._closed:
+            while not (self._idle or self._closed or self._lost):
                 self._changed.wait()
             if self._lost:
                 raise DeviceLost("the CUDA context of this process is dead")
@@ -146,7 +146,7 @@ class TensorRtBackend:
     def _give(self, lane: Lane) -> None:
         with self._changed:
             self._idle.append(lane)
-            if self._closed:
+            if self._closed or self._lost:
                 self._changed.notify_all()
             else:
                 self._changed.notify()

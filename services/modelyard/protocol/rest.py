@@ -210,9 +210,8 @@ def failure(error: Exception) -> HttpResponse:
         request_id = secrets.token_hex(8)
         log.error("request %s failed", request_id, exc_info=error)
         return _json({"error": f"internal error (request id {request_id})"}, 500)
-    # under overload most requests are refused, many of them with the same text
-    refusal = _refusal if isinstance(error, Overloaded) else _refusal.__wrapped__
-    response = refusal(error.http_status, error.public, error.retry_after)
+    refused = _repeated if isinstance(error, Overloaded) else _refusal
+    response = refused(error.http_status, error.public, error.retry_after)
     if isinstance(error, MethodNotAllowed):
         response.headers.append((b"allow", error.allowed.encode()))
     if error.http_status == 401:
@@ -220,12 +219,15 @@ def failure(error: Exception) -> HttpResponse:
     return response
 
 
-@lru_cache(maxsize=8)
 def _refusal(status: int, text: str, retry_after: float | None) -> HttpResponse:
     response = _json({"error": text}, status)
     if retry_after is not None:
         response.headers.append((b"retry-after", b"%d" % math.ceil(retry_after)))
     return response
+
+
+_repeated = lru_cache(maxsize=8)(_refusal)
+"""Under overload most requests are refused, many of them with the same text."""
 
 
 def _json(document: Any, status: int = 200) -> HttpResponse:

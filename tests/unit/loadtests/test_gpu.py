@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from loadtests.bench.core import DOCS
 from loadtests.bench.models import INFO, model_path
@@ -51,8 +52,6 @@ def test_weights_that_do_not_fit_are_no_network(tmp_path: Path) -> None:
 
 
 def test_without_cuda_torch_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
     monkeypatch.setattr(torch.version, "cuda", None)
     assert "without CUDA" in TorchEager("fp32").why_not()
     monkeypatch.setattr(torch.version, "cuda", "13.0")
@@ -146,7 +145,7 @@ def test_the_end_of_its_process_is_a_reason_too(subject: remote.Remote) -> None:
 
 
 def test_a_subject_that_does_not_answer_is_ended(subject: remote.Remote) -> None:
-    with pytest.raises(remote.Failed, match="no answer to 'why' within 0.01 s"):
+    with pytest.raises(remote.Failed, match="no answer to 'why' within"):
         subject.ask("why", 0.01)
     assert subject._process.poll() is not None
     subject.end()
