@@ -131,6 +131,7 @@ class Application:
         if self.dataplane.lost and not self.draining:
             self.dataplane.state = State.DRAINING
             end_process(self.dataplane.lost)
+            self.dataplane.abandon()
         self._flushing = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush_metrics)
 
     def _drain_before_exit(self) -> None:

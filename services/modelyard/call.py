@@ -38,7 +38,8 @@ class Call(Generic[T]):
         self._leave(Cancelled("nobody waits for the answer any more"))
 
     def _expire(self) -> None:
-        self._leave(DeadlineExceeded(f"the deadline of {self.limit:g} s passed while the request waited"))
+        late = DeadlineExceeded(f"the deadline of {self.limit:g} s passed while the request waited")
+        self._leave(self._deadlines.instead or late)
 
     def _leave(self, error: Exception) -> None:
         left = self.left

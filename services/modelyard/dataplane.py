@@ -66,6 +66,11 @@ class DataPlane:
         """Why this process has to end and start again; empty while all is well."""
         return next((pipeline.chain.lost for pipeline in self._pipelines() if pipeline.chain.lost), "")
 
+    def abandon(self) -> None:
+        """Answer all that is open: this process cannot."""
+        for pipeline in self._pipelines():
+            pipeline.abandon()
+
     def upgrade(self) -> None:
         """Have the engines prepared that versions ask for. May be called again when versions came."""
         for pipeline in self._pipelines():

@@ -19,6 +19,8 @@ class Deadlines:
         self._wakes = inf
         """When the timer fires: never later than the earliest deadline."""
         self._empty: asyncio.Event | None = None
+        self.instead: Exception | None = None
+        """What requests end with in place of their deadline, once all were ended: those that come after that too."""
 
     def __len__(self) -> int:
         """Requests that are open."""
@@ -27,6 +29,8 @@ class Deadlines:
     def add(self, seconds: float, expire: Callable[[], None]) -> int:
         """Call `expire` in the event loop after `seconds`, unless the returned ticket is discarded before."""
         ticket = next(self._tickets)
+        if self.instead is not None:
+            seconds = 0.0
         when = time.monotonic() + seconds
         self._open[ticket] = (when, expire)
         if when < self._wakes:
@@ -37,6 +41,11 @@ class Deadlines:
         self._open.pop(ticket, None)
         if self._empty is not None and not self._open:
             self._empty.set()
+
+    def end_all(self, error: Exception) -> None:
+        """The time of every request is over, now: nobody can answer them any more."""
+        self.instead = error
+        self._expire(inf)
 
     async def empty(self) -> None:
         """Wait until every ticket is discarded or expired."""
@@ -55,11 +64,14 @@ class Deadlines:
         self._timer, self._wakes = None, inf
         now = time.monotonic()
         try:
-            for ticket, (when, expire) in list(self._open.items()):
-                if when <= now and ticket in self._open:  # an earlier one may have discarded it
-                    self.discard(ticket)
-                    expire()
+            self._expire(now)
         finally:  # one that fails takes nobody with it
             if self._open:
                 when = min(when for when, _ in self._open.values())
                 self._arm(when, max(0.0, when - now))
+
+    def _expire(self, until: float) -> None:
+        for ticket, (when, expire) in list(self._open.items()):
+            if when <= until and ticket in self._open:  # an earlier one may have discarded it
+                self.discard(ticket)
+                expire()

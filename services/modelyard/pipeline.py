@@ -19,6 +19,7 @@ from math import inf
 
 from modelyard import metrics
 from modelyard.admission import Admission
+from modelyard.backends.base import DeviceLost
 from modelyard.batching.batcher import Batcher, Execution, Item
 from modelyard.batching.cost import CostModel
 from modelyard.cache.key import Signature
@@ -189,6 +190,10 @@ class Pipeline:
                 lookup_seconds=worth.look_up.value,
                 row_seconds=self._row_cost.value,
             )
+
+    def abandon(self) -> None:
+        """Nothing can run any more: what is open is answered so, also what hangs in a run."""
+        self._deadlines.end_all(self._failure(DeviceLost(self.chain.lost)))
 
     async def close(self) -> None:
         """Answer what is in flight, then let go of the backend."""

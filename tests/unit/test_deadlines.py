@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard import deadlines
+from modelyard.call import Call
 from modelyard.deadlines import Deadlines
 from tests.unit.clock import Clock
 
@@ -150,3 +151,17 @@ async def test_several_may_wait_until_all_are_over() -> None:
     for task in left:
         task.cancel()
     assert len(done) == 2
+
+
+async def test_all_can_be_ended_at_once_with_something_else_than_their_deadline() -> None:
+    deadlines = Deadlines()
+    answers: list[object] = []
+    calls = [Call[int](deadlines, limit, answers.append) for limit in (10.0, 20.0)]
+    lost = RuntimeError("lost")
+    deadlines.end_all(lost)
+    assert answers == [lost, lost]
+    assert not any(call.open for call in calls)
+    assert len(deadlines) == 0
+    Call[int](deadlines, 30.0, answers.append)
+    await deadlines.empty()
+    assert answers == [lost] * 3

@@ -115,22 +115,25 @@ class Chain:
         first_error: Exception | None = None
         failed: list[tuple[int, str]] = []
         position: int | None = self._choose()
-        while position is not None:
-            try:
-                results = self._links[position].infer(inputs, outputs)
-            except InvalidInput:
-                raise
-            except DeviceLost as error:
-                self.lose(str(error), position)
-                raise
-            except Exception as error:
-                first_error = first_error or error
-                failed.append((position, self._count(position, error)))
-                position = self._open_from(position + 1)
-            else:
-                self._learn(position, failed)
-                return results
-        raise first_error or BackendUnavailable("no backend is open")
+        try:
+            while position is not None:
+                try:
+                    results = self._links[position].infer(inputs, outputs)
+                except InvalidInput:
+                    raise
+                except DeviceLost as error:
+                    self.lose(str(error), position)
+                    raise
+                except Exception as error:
+                    first_error = first_error or error
+                    failed.append((position, self._count(position, error)))
+                    position = self._open_from(position + 1)
+                else:
+                    self._learn(position, failed)
+                    return results
+            raise first_error or BackendUnavailable("no backend is open")
+        finally:
+            del first_error  # its traceback leads back here, and to the link's memory on the device
 
     def adopt(self, backend: Backend) -> None:
         """From now on `backend` runs what comes, unless a better link is active. What runs elsewhere ends there.
