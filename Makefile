@@ -8,6 +8,7 @@ PROTO := services/modelyard/protocol/_pb/open_inference_grpc.proto
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 GPU_WHEEL := onnxruntime-gpu==1.31.1
+GPU_PYTHON ?= build/gpu/bin/python
 MAX_LINES := 300
 
 .DEFAULT_GOAL := help
@@ -58,7 +59,11 @@ bench-quick: setup ## floors, our server and the main bars, under 3 minutes; wri
 	@$(BIN)/python -m loadtests.bench --quick $(BENCH_ARGS)
 
 bench-gpu: setup ## on a machine with an NVIDIA GPU: build, check and time every backend; writes docs/benchmarks/gpu.json
-	@$(BIN)/python -m loadtests.gpu $(BENCH_ARGS)
+	@test -x $(GPU_PYTHON) || { $(PYTHON) -m venv build/gpu && build/gpu/bin/python -m pip --disable-pip-version-check -qq \
+		install -c constraints.txt -e '.[train,bench]' $(GPU_WHEEL) cuda-bindings; }
+	@$(GPU_PYTHON) -c 'import tensorrt' 2>/dev/null || $(GPU_PYTHON) -m pip --disable-pip-version-check -qq install 'tensorrt>=10,<12' \
+		|| echo "TensorRT could not be installed: it is left out"
+	@$(GPU_PYTHON) -m loadtests.gpu $(BENCH_ARGS)
 	@$(BIN)/python -m loadtests.bench report
 
 format: setup ## put the code into the one format

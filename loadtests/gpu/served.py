@@ -29,7 +29,7 @@ from loadtests.gpu.chain import engine_folder, forced
 from loadtests.gpu.data import difference, read
 from loadtests.gpu.direct import Plan, loaded
 from loadtests.gpu.subject import Given, reason
-from loadtests.gpu.taken import Taken
+from loadtests.gpu.taken import Figures, Taken
 
 FACES: tuple[Face, ...] = ("oip-binary", "oip-grpc")
 MOST_CHECKED = 32  # rows of a request whose answer is compared
@@ -73,19 +73,30 @@ def _round(name: str, given: Given, data: Path, number: int, plan: Plan, taken: 
         right = [_check(server, face, given, data, taken) for face in FACES]  # both, before it is judged
         if not all(right):
             raise RuntimeError("its answers are wrong")
-        for slot, (face, connections) in enumerate(_cells(plan)):
-            job = Job(server.endpoints[face], given.model, connections, plan.seconds, plan.warm_seconds, slot)
-            sample = measure_load(Job(**{**vars(job), "pid": server.pid, "check": False}))
-            where = {"server": name, "model": given.model, "face": face, "connections": connections}
-            taken.served.append({"round": number, **where, **asdict(sample), "rate": sample.rate})
-            taken.say(
-                f"{given.model:8} {name:28} {face:10} {connections:4} connections  p50 {sample.p50 * 1e3:8.2f} ms  "
-                f"p99 {sample.p99 * 1e3:8.2f} ms  {sample.rate:10,.0f} rows/s  {sample.errors} errors"
-            )
-        _require(server, backend)
+        cells = [_cell(server, *way, slot, plan, taken) for slot, way in enumerate(_ways(plan))]
+        _require(server, backend)  # until the end: figures of two backends in one are none
+    taken.served += [{"round": number, **cell} for cell in cells if cell]
 
 
-def _cells(plan: Plan) -> Iterator[tuple[Face, int]]:
+def _cell(server: Server, face: Face, connections: int, slot: int, plan: Plan, taken: Taken) -> Figures:
+    """One measurement; nothing when nothing was answered."""
+    name, model = server.name, server.model
+    # the values are compared before: in fp16 the tolerance of the load generator does not hold
+    way = (server.endpoints[face], model, connections, plan.seconds, plan.warm_seconds, slot)
+    sample = measure_load(Job(*way, pid=server.pid, check=False))
+    if not sample.requests:
+        why = sample.first_error or f"no answer in {plan.seconds:g} s"
+        taken.fail(name, model, f"{face}, {connections} connections: {why}")
+        return {}
+    where = {"server": name, "model": model, "face": face, "connections": connections}
+    taken.say(
+        f"{model:8} {name:28} {face:10} {connections:4} connections  p50 {sample.p50 * 1e3:8.2f} ms  "
+        f"p99 {sample.p99 * 1e3:8.2f} ms  {sample.rate:10,.0f} rows/s  {sample.errors} errors"
+    )
+    return {**where, **asdict(sample), "rate": sample.rate}
+
+
+def _ways(plan: Plan) -> Iterator[tuple[Face, int]]:
     for face in FACES:
         for connections in plan.batches:
             yield face, connections

@@ -6,6 +6,8 @@ A process must therefore set the variable before it imports this module; `server
 """
 
 import os
+import struct
+import time
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -39,6 +41,9 @@ BACKEND_ERRORS = ("runtime", "memory", "shape", "lost", "hang")
 ENGINE_RESULTS = ("built", "found", "refused", "failed", "differs")
 REDIS_REASONS = ("timeout", "connection", "response", "dropped")
 REDIS_OPERATIONS = ("get", "set", "ping")
+
+COLLECT_TRIES = 10
+COLLECT_PAUSE_SECONDS = 0.05
 
 REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 STAGE_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -230,9 +235,18 @@ def exposition() -> bytes:
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if not folder:
         return generate_latest(REGISTRY)
-    _forget_dead_workers(Path(folder))
+    for _ in range(COLLECT_TRIES):
+        try:
+            return _collected(Path(folder))
+        except (struct.error, FileNotFoundError):  # a worker that starts has made its file and not yet filled it
+            time.sleep(COLLECT_PAUSE_SECONDS)
+    return _collected(Path(folder))
+
+
+def _collected(folder: Path) -> bytes:
+    _forget_dead_workers(folder)
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]  # untyped library
+    MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]  # untyped library
     return generate_latest(registry)
 
 

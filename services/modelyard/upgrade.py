@@ -16,6 +16,7 @@ import numpy as np
 from modelyard import metrics, parity
 from modelyard.backends.base import BackendUnavailable, DeviceLost, OutOfMemory
 from modelyard.backends.engine import cuda, maker
+from modelyard.backends.engine.entry import EngineKey
 from modelyard.backends.engine.maker import BuildFailed, BuildStopped, ModelRefused, Progress
 from modelyard.backends.engine.request import Device
 from modelyard.backends.engine.shapes import UNBATCHED, buckets
@@ -96,7 +97,7 @@ class Upgrade:
             self._refuse(str(error), "failed")
             return False
         except DeviceLost as error:
-            self._chain.lose(str(error))
+            self._chain.lose(str(error), ENGINE)
         except Exception as error:  # the thread's last resort: the model serves on
             log.exception("%s: the engine could not be prepared", self._spec.name)
             self._refuse(f"{type(error).__name__} while it was prepared; the log says more", "failed")
@@ -118,17 +119,8 @@ class Upgrade:
         """An engine that is loaded, warmed and right. Raises what `run_once` knows."""
         device = _device(self._stop)
         key = maker.engine_key(self._loaded.manifest.digest, self._spec, self._backend, device)
-        plan = self._store.find(key)
-        if plan is not None:
-            try:
-                backend = TensorRtBackend(plan, self._spec, self._backend)
-            except PlanRefused as error:
-                log.error("%s: %s; it is built anew", self._spec.name, error)
-                self._store.remove(key, plan)
-                plan = None
-            else:
-                self._count("found")
-        if plan is None:
+        backend = self._load_stored(key)
+        if backend is None:
             if (refusal := self._store.refusal(key)) is not None:
                 raise ModelRefused(refusal)
             backend = TensorRtBackend(self._build(device), self._spec, self._backend)
@@ -138,6 +130,25 @@ class Upgrade:
             backend.close()
             raise
         _show_memory()
+        return backend
+
+    def _load_stored(self, key: EngineKey) -> TensorRtBackend | None:
+        """The engine that the store has, if it runs: in a child process first, where a faulting kernel does no harm."""
+        plan = self._store.find(key)
+        if plan is None:
+            return None
+        try:
+            maker.try_plan(self._store, key, self._spec, self._backend, self._stop)
+            backend = TensorRtBackend(plan, self._spec, self._backend)
+        except BuildStopped:
+            raise
+        except (BuildFailed, PlanRefused) as error:
+            if not self._builds:
+                raise
+            log.error("%s: %s; it is built anew", self._spec.name, error)
+            self._store.remove(key, plan)
+            return None
+        self._count("found")
         return backend
 
     def _build(self, device: Device) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ import grpc
 import numpy as np
 import tritonclient.grpc as triton_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
 from tests.integration.calls import until
@@ -25,6 +26,7 @@ from tests.integration.gpu_harness import CHAIN
 from tests.integration.harness import LABEL, SAMPLE, Server
 
 ASK_SECONDS = 30.0
+OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 PLATFORMS = {
     "tensorrt": "tensorrt_plan",
     "onnxruntime-cuda": "onnxruntime_onnx",
@@ -77,9 +79,17 @@ def ask_grpc(server: Server, number: float, seconds: float = ASK_SECONDS) -> Rep
         try:
             result = client.infer(server.name, [tensor], client_timeout=seconds)
         except InferenceServerException as error:
-            return Reply(False, str(error.status()).removeprefix("StatusCode."), text=str(error.message()))
+            return _refusal(error)
     response = result.get_response()
     return Reply(True, "OK", float(result.as_numpy("y")[0, 0]), response.parameters["backend"].string_param)
+
+
+def _refusal(error: InferenceServerException) -> Reply:
+    """tritonclient leaves the metadata out; they stand in the error that it was made of."""
+    metadata: Any = error.__context__.trailing_metadata() if isinstance(error.__context__, grpc.Call) else ()
+    retry_after = dict(metadata or ()).get("retry-after", "")
+    status = str(error.status()).removeprefix("StatusCode.")
+    return Reply(False, status, retry_after=retry_after, text=str(error.message()))
 
 
 def replies(server: Server, number: float) -> tuple[Reply, Reply]:
@@ -95,15 +105,30 @@ def readiness(server: Server) -> dict[str, bool]:
     said = {
         path: server.status(path) == 200 for path in ("/v2/health/ready", "/readyz", f"/v2/models/{server.name}/ready")
     }
-    with _triton(server) as client:
-        said["gRPC ServerReady"] = client.is_server_ready()
-        said["gRPC ModelReady"] = client.is_model_ready(server.name)
-    with grpc.insecure_channel(server.grpc) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        for service in ("", server.name):
-            status = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=ASK_SECONDS).status
-            said[f"gRPC Health {service!r}"] = status == health_pb2.HealthCheckResponse.SERVING
-    return said
+    with grpc.insecure_channel(server.grpc, OWN_CONNECTION) as channel:
+        stub, health = service_pb2_grpc.GRPCInferenceServiceStub(channel), health_pb2_grpc.HealthStub(channel)
+        probes: dict[str, Callable[[], bool]] = {
+            "ServerReady": lambda: stub.ServerReady(service_pb2.ServerReadyRequest(), timeout=ASK_SECONDS).ready,
+            "ModelReady": lambda: stub.ModelReady(service_pb2.ModelReadyRequest(name=server.name), timeout=5).ready,
+            "Health of the server": lambda: _serving(health, ""),
+            "Health of the model": lambda: _serving(health, server.name),
+        }
+        return said | {f"gRPC {name}": _yes(probe) for name, probe in probes.items()}
+
+
+def _serving(health: Any, service: str) -> bool:
+    status = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=ASK_SECONDS).status
+    return bool(status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def _yes(probe: Callable[[], bool]) -> bool:
+    """A server that has gone is not ready either."""
+    try:
+        return probe()
+    except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.UNAVAILABLE:
+            return False
+        raise
 
 
 def check_ready(server: Server, ready: bool) -> None:
@@ -199,7 +224,7 @@ class Moved:
 
 @contextmanager
 def _triton(server: Server) -> Iterator[Any]:
-    client = triton_grpc.InferenceServerClient(server.grpc, channel_args=[("grpc.use_local_subchannel_pool", 1)])
+    client = triton_grpc.InferenceServerClient(server.grpc, channel_args=OWN_CONNECTION)
     try:
         yield client
     finally:

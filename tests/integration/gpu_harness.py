@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -174,6 +175,9 @@ def gpu_server(
             else:
                 until(lambda: server.status("/v2/health/live") == 200, "the server lives", READY_SECONDS)
             yield server
+        except BaseException:
+            sys.stdout.write(server.log())  # pytest shows it when the test fails
+            raise
         finally:
             server.stop()
             left = gpu.children()

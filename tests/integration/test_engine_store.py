@@ -216,5 +216,5 @@ def test_servers_and_workers_that_want_the_same_engine_build_it_once(repository:
         assert (len(device.plans()), len(device.manifests())) == (1, 1)
         listed = device.run("engines", "list").out
         assert f" {NAME} " in listed
-        assert "1 engines" in listed
+        assert "1 engine " in listed
         assert [two.stop(), one.stop()] == [0, 0]

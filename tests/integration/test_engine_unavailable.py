@@ -49,14 +49,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return echo_repository(tmp_path_factory.mktemp("repository"))
 
 
-@pytest.fixture(scope="module")
-def demanding(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, which is not ready below TensorRT."""
-
-    def edit(spec: dict[str, Any]) -> None:
-        spec["minimum_backend"] = ENGINE
-
-    return echo_repository(tmp_path_factory.mktemp("demanding"), edit)
+def demand_engine(spec: dict[str, Any]) -> None:
+    """Not ready below TensorRT."""
+    spec["minimum_backend"] = ENGINE
 
 
 @dataclass(frozen=True)
@@ -123,8 +118,10 @@ def test_what_is_not_installed_is_not_needed(case: Case, repository: Path, tmp_p
     if case.modules == ("tensorrt",) and DRIVER.exists():
         pytest.skip("there is a driver")
     gpu = Gpu(tmp_path, library_path(tmp_path / "libraries", case.modules))
+    (tmp_path / "inspected").mkdir()
+    inspect = Gpu(tmp_path / "inspected", gpu.path).run
     with ThreadPoolExecutor(1) as threads:
-        inspected = threads.submit(gpu.run, "inspect", NAME, "--repository", repository)
+        inspected = threads.submit(inspect, "inspect", NAME, "--repository", repository)
         with gpu_server(repository, gpu) as server:
             check_degraded(server, case)
             assert counts(server) == skipped_links(case)
@@ -146,6 +143,7 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Gpu:
 def server(device: Gpu, repository: Path) -> Iterator[Server]:
     """A server that can load its model again, to look at the device anew."""
     with gpu_server(repository, device, admin=True) as running:
+        until(lambda: f"fallback {ENGINE} unavailable" in counts(running), "the device was looked at", 30)
         yield running  # the last test ends it
     assert device.plans() == []
 
@@ -191,7 +189,7 @@ def test_a_session_that_is_silently_on_the_cpu_is_found_out(tmp_path: Path) -> N
     gpu.set(ort_cuda={"silent_cpu": True})
     with gpu_server(demanding, gpu, ready=False, admin=True) as server:
         check_ready(server, False)
-        check_active(server, CPU, CUDA, "CUDAExecutionProvider")
+        check_active(server, CPU, CUDA, "CPU EP")
         assert counts(server) == {f"fallback {CUDA} unavailable": 1}
         check = gpu.run("inspect", NAME, "--repository", demanding).out
         assert f"backend  {CPU}" in check
@@ -203,8 +201,8 @@ def test_a_session_that_is_silently_on_the_cpu_is_found_out(tmp_path: Path) -> N
         assert server.stop() == 0
 
 
-def test_below_its_minimum_a_model_answers_but_is_not_ready(demanding: Path, tmp_path: Path) -> None:
-    gpu = Gpu(tmp_path)
+def test_below_its_minimum_a_model_answers_but_is_not_ready(tmp_path: Path) -> None:
+    gpu, demanding = Gpu(tmp_path), echo_repository(tmp_path / "repository", demand_engine)
     gpu.set(driver=False)
     with gpu_server(demanding, gpu, ready=False) as server:
         until(lambda: "driver" in config(server).get("degraded", ""), "the device was looked at", 30)
@@ -214,9 +212,9 @@ def test_below_its_minimum_a_model_answers_but_is_not_ready(demanding: Path, tmp
         assert server.stop() == 0
 
 
-@pytest.mark.parametrize("level", ["10", "11"])
-def test_a_model_becomes_ready_when_it_reaches_its_minimum(demanding: Path, tmp_path: Path, level: str) -> None:
-    gpu = Gpu(tmp_path)
+@pytest.mark.parametrize(("level", "precision"), [("10", "fp32"), ("11", "fp16")])
+def test_a_model_becomes_ready_when_it_reaches_its_minimum(tmp_path: Path, level: str, precision: str) -> None:
+    gpu, demanding = Gpu(tmp_path), echo_repository(tmp_path / "repository", demand_engine, precision=precision)
     gpu.set(build={"seconds": 1.0}, **NO_CUDA)
     with gpu_server(demanding, gpu, ready=False, env={"FAKE_TENSORRT": level}) as server:
         check_ready(server, False)
@@ -226,5 +224,6 @@ def test_a_model_becomes_ready_when_it_reaches_its_minimum(demanding: Path, tmp_
         check_ready(server, True)
         check_active(server, ENGINE)
         assert metric(server, "model_ready") == 1
+        assert config(server)["precision"] == precision
         assert counts(server)["build built"] == 1
         assert server.stop() == 0

@@ -122,7 +122,7 @@ class Chain:
                 except InvalidInput:
                     raise
                 except DeviceLost as error:
-                    self.lose(str(error), position)
+                    self.lose(str(error), self._names[position])
                     raise
                 except Exception as error:
                     first_error = first_error or error
@@ -166,10 +166,10 @@ class Chain:
         """The best open link that is no engine: what an engine's answers are compared with."""
         return next(self._links[p] for p in sorted(self._links) if self._names[p] in PROVIDERS)
 
-    def lose(self, why: str, position: int | None = None) -> None:
-        """Nothing can run any more in this process."""
+    def lose(self, why: str, name: str = "") -> None:
+        """Nothing can run any more in this process. `name`: the backend that met it, else the active one."""
         if not self.lost:
-            name = self._names[self._active if position is None else position]
+            name = name or self._names[self._active]
             log.critical("%s: %s is lost to this process: %s", self._spec.name, name, why)
             metrics.backend_errors.labels(self._spec.name, name, "lost").inc()
             self.lost = why

@@ -39,4 +39,4 @@ def spoil(array: npt.NDArray[Any], wrong: object) -> npt.NDArray[Any]:
         return array
     if wrong == "nan" and np.issubdtype(array.dtype, np.floating):
         return np.full_like(array, np.nan)
-    return ~array if array.dtype == np.bool_ else array + np.ones((), array.dtype)
+    return np.asarray(~array if array.dtype == np.bool_ else array + np.ones((), array.dtype))

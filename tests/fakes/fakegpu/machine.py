@@ -8,94 +8,19 @@ A machine outlives no process, as a CUDA context does not. `report()` says what 
 import atexit
 import json
 import os
-import threading
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.fakegpu.errors import (
-    CAPTURE_INVALIDATED,
-    CAPTURE_UNSUPPORTED,
-    ILLEGAL_ADDRESS,
-    ILLEGAL_STATE,
-    INVALID_HANDLE,
-    INVALID_VALUE,
-    OUT_OF_MEMORY,
-    STICKY,
-    WRONG_THREAD,
-)
-from tests.fakes.fakegpu.faults import Faults
-from tests.fakes.fakegpu.memory import Block, Bytes, Memory, Violation, host_bytes
-from tests.fakes.fakegpu.streams import Capture, DeviceFault, Event, Graph, Operation, Stream
-
-GLOBAL, THREAD_LOCAL, RELAXED = 0, 1, 2
-GIB = 2**30
+from tests.fakes.fakegpu.errors import ILLEGAL_ADDRESS, INVALID_VALUE, OUT_OF_MEMORY
+from tests.fakes.fakegpu.memory import Block, Bytes, Violation, host_bytes
+from tests.fakes.fakegpu.state import CudaFault
+from tests.fakes.fakegpu.streams import DeviceFault
+from tests.fakes.fakegpu.work import StreamCalls
 
 
-class CudaFault(Exception):
-    """A CUDA call that returns an error."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-class Machine:
-    def __init__(self) -> None:
-        self.faults = Faults()
-        self.lock = threading.RLock()
-        self.reset()
-
-    def reset(self) -> None:
-        """A new device, as after a restart of the process. For tests that run the fakes in their own process."""
-        with self.lock:
-            self.memory = Memory()
-            self.streams: dict[int, Stream] = {handle: Stream(handle) for handle in (0, 1, 2)}
-            self.events: dict[int, Event] = {}
-            self.graphs: dict[int, Graph] = {}
-            self.executables: dict[int, Graph] = {}
-            self.sticky = 0
-            self.violations: list[str] = []
-            self.counts: dict[str, int] = {}
-            self.objects: dict[str, int] = {}
-            """Of TensorRT, alive: runtimes, engines, contexts."""
-            self.faults.forget()
-
-    # --- the device ---
-
-    @property
-    def has_driver(self) -> bool:
-        return bool(self.faults.get("driver", True))
-
-    @property
-    def total_memory(self) -> int:
-        return int(self.faults.get("memory_bytes", 16 * GIB))
-
-    @property
-    def free_memory(self) -> int:
-        return max(0, self.total_memory - self.memory.device_bytes)
-
-    def fail(self, code: int) -> None:
-        """A fault of the device; a sticky one ends all work of this process."""
-        if code in STICKY and not self.sticky:
-            self.sticky = code
-            for stream in self.streams.values():
-                stream.queue.clear()
-
-    def violate(self, text: str) -> None:
-        with self.lock:
-            self.violations.append(text)
-
-    def tally(self, what: str) -> None:
-        with self.lock:
-            self.counts[what] = self.counts.get(what, 0) + 1
-
-    def count_object(self, kind: str, change: int) -> None:
-        with self.lock:
-            self.objects[kind] = self.objects.get(kind, 0) + change
-
-    # --- memory ---
-
+class MemoryCalls(StreamCalls):
     def allocate(self, size: int, pinned: bool) -> int:
         self.unsafe_call()
         with self.lock:
@@ -119,6 +44,13 @@ class Machine:
             except Violation as violation:
                 self.violate(str(violation))
                 raise CudaFault(INVALID_VALUE) from None
+
+    def release(self, address: int) -> None:
+        """Free device memory without the checks of a call: a destructor may run at any moment, and at the very end."""
+        if not sys.is_finalizing():
+            with self.lock:
+                if address in self.memory.blocks:
+                    self.memory.free(address, pinned=False)
 
     def device_bytes(self, address: int, size: int) -> Bytes:
         """For a kernel: a wrong address is the device's fault, and sticky."""
@@ -153,101 +85,9 @@ class Machine:
         with self.lock:
             return self.memory.was_freed(address)
 
-    # --- streams ---
 
-    def stream(self, handle: int) -> Stream:
-        with self.lock:
-            if handle not in self.streams:
-                self.violate(f"use of stream {handle:#x}, which does not exist")
-                raise CudaFault(INVALID_HANDLE)
-            return self.streams[handle]
-
-    def enqueue(self, stream: Stream, operation: Operation) -> None:
-        if stream.capture is not None:
-            self._check_capture(stream.capture)
-            stream.capture.operations.append(operation)
-            return
-        self.check_sharing(stream, operation)
-        stream.queue.append(operation)
-        if self.faults.get("stream", "lazy") == "eager":
-            self.wait(stream)
-
-    def wait(self, stream: Stream, until: Operation | None = None) -> None:
-        """Raises CudaFault with what went wrong in the stream."""
-        stream.drain(until)
-        code = stream.take_error()
-        self.fail(code)
-        if self.sticky or code:
-            raise CudaFault(self.sticky or code)
-
-    def synchronize(self) -> None:
-        """Every stream. An error that is not sticky stays with its stream's user."""
-        with self.lock:
-            streams = list(self.streams.values())
-        for stream in streams:
-            stream.drain()
-            self.fail(stream.error)
-        if self.sticky:
-            raise CudaFault(self.sticky)
-
-    def check_sharing(self, stream: Stream, operation: Operation) -> None:
-        """Two executions at once must share neither their context nor its scratch memory."""
-        if operation.owner is None and operation.scratch is None:
-            return
-        with self.lock:
-            others = [other for other in self.streams.values() if other is not stream]
-        for pending in (task for other in others for task in other.pending()):
-            if pending.owner is not None and pending.owner is operation.owner:
-                self.violate("one context is enqueued on two streams at once")
-            if pending.scratch and operation.scratch and _overlap(pending.scratch, operation.scratch):
-                self.violate("two executions at once share scratch memory")
-
-    # --- capture ---
-
-    def unsafe_call(self) -> None:
-        """A call that a capture under way forbids: it fails, and it spoils the capture."""
-        with self.lock:
-            captures = [stream.capture for stream in self.streams.values() if stream.capture]
-        me = threading.get_ident()
-        hit = [c for c in captures if c.mode == GLOBAL or (c.mode == THREAD_LOCAL and c.thread == me)]
-        if hit:
-            for capture in hit:
-                capture.invalidated = True
-            raise CudaFault(CAPTURE_UNSUPPORTED)
-
-    def spoil(self, stream: Stream) -> None:
-        """A call on a capturing stream that cannot be captured."""
-        if stream.capture is not None:
-            stream.capture.invalidated = True
-            raise CudaFault(CAPTURE_UNSUPPORTED)
-
-    def begin_capture(self, stream: Stream, mode: int) -> None:
-        if stream.handle in (0, 1):
-            raise CudaFault(CAPTURE_UNSUPPORTED)
-        if stream.capture is not None:
-            raise CudaFault(ILLEGAL_STATE)
-        stream.capture = Capture(mode, threading.get_ident())
-
-    def end_capture(self, stream: Stream) -> Graph:
-        capture = stream.capture
-        if capture is None:
-            raise CudaFault(ILLEGAL_STATE)
-        if capture.mode != RELAXED and capture.thread != threading.get_ident():
-            raise CudaFault(WRONG_THREAD)
-        stream.capture = None
-        if capture.invalidated:
-            raise CudaFault(CAPTURE_INVALIDATED)
-        graph = Graph(capture.operations)
-        with self.lock:
-            self.graphs[graph.handle] = graph
-        return graph
-
-    @staticmethod
-    def _check_capture(capture: Capture) -> None:
-        if capture.invalidated:
-            raise CudaFault(CAPTURE_INVALIDATED)
-
-    # --- what is left ---
+class Machine(MemoryCalls):
+    """All of it, and what is left in the end."""
 
     def held(self) -> dict[str, int]:
         """What nobody freed. Empty values are left out."""
@@ -276,10 +116,6 @@ class Machine:
         }
 
 
-def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    return one[0] < other[1] and other[0] < one[1]
-
-
 machine = Machine()
 
 
@@ -289,3 +125,6 @@ def _write_report() -> None:
     if name:
         with Path(name).open("a", encoding="utf-8") as file:
             file.write(json.dumps(machine.report()) + "\n")
+
+
+__all__ = ["CudaFault", "Machine", "machine"]

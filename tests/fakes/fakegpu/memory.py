@@ -104,10 +104,10 @@ class Memory:
         exact = self.blocks.get(address)
         if exact is not None:
             return exact
-        return next((block for block in self.blocks.values() if block.address <= address < block.end), None)
+        return next((block for block in list(self.blocks.values()) if block.address <= address < block.end), None)
 
     def was_freed(self, address: int) -> bool:
-        return any(block.address <= address < max(block.end, block.address + 1) for block in self.freed)
+        return any(block.address <= address < max(block.end, block.address + 1) for block in list(self.freed))
 
     def _keep(self, block: Block) -> None:
         if block.size > FILL_LIMIT:  # its addresses may soon be somebody else's

@@ -7,6 +7,7 @@ What was set holds when it is enqueued; the bytes at the addresses are read when
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ class IExecutionContext:
         machine.count_object("contexts", 1)
 
     def __del__(self) -> None:
-        if not hasattr(self, "debug_sync"):
+        if not hasattr(self, "debug_sync") or sys.is_finalizing():
             return
         machine.count_object("contexts", -1)
         self._state.alive = False
@@ -60,8 +61,7 @@ class IExecutionContext:
             pending = [task for stream in machine.streams.values() for task in stream.pending()]
             if any(task.owner is self._state for task in pending):
                 machine.violate("a context was destroyed while its work was in a stream")
-            if self._own_scratch in machine.memory.blocks:
-                machine.memory.free(self._own_scratch, pinned=False)
+        machine.release(self._own_scratch)
 
     @property
     def engine(self) -> ICudaEngine:
@@ -189,10 +189,10 @@ class IExecutionContext:
 
     @staticmethod
     def _refuse() -> None:
-        """As the file of faults says."""
+        """With an error of CUDA, as the file of faults says."""
         refuse = machine.faults.part("execute").get("refuse")
-        if refuse:
-            raise CudaFault(OUT_OF_MEMORY if refuse in (True, "memory") else int(refuse))
+        if refuse and refuse is not True:
+            raise CudaFault(OUT_OF_MEMORY if refuse == "memory" else int(refuse))
 
     def _check_capture(self, stream: Stream) -> None:
         """What a change of shape leaves to be done cannot be captured: it is done by an enqueue before."""
@@ -215,6 +215,8 @@ class IExecutionContext:
         return Operation("execute", execution.run, (scratch[0], scratch[0] + scratch[1]), self._state)
 
     def _problem(self) -> str | None:
+        if machine.faults.part("execute").get("refuse") is True:
+            return "refused by the file of faults"
         missing = self.infer_shapes()
         if missing:
             return f"Not all shapes are specified. Following input tensors' dimensions are not specified: {missing}"

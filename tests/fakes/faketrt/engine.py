@@ -98,7 +98,7 @@ class ICudaEngine:
     def __del__(self) -> None:
         if hasattr(self, "num_layers"):
             machine.count_object("engines", -1)
-            release(self._weights)
+            machine.release(self._weights)
 
     @property
     def logger(self) -> ILogger:
@@ -228,10 +228,3 @@ class ICudaEngine:
 
     def serialize(self) -> IHostMemory:
         return IHostMemory(self._raw)
-
-
-def release(address: int) -> None:
-    """Free without the checks of a call: a destructor may run at any moment."""
-    with machine.lock:
-        if address in machine.memory.blocks:
-            machine.memory.free(address, pinned=False)

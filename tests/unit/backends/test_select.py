@@ -322,12 +322,14 @@ def test_while_a_run_hangs_the_model_is_not_ready_and_new_runs_go_to_the_next_li
     b = Bench(CUDA, CPU)
     labels = {"model": "chained", "from": CUDA, "to": CPU, "reason": "hang"}
     before = metric("backend_fallbacks_total", **labels)
+    sufficient = [b.chain.sufficient]
     b.chain.hang(hangs=True)
-    assert not b.chain.sufficient
+    sufficient.append(b.chain.sufficient)
     b.now += 2 * REPROBE_SECONDS
     assert b.infer() == CPU
     assert metric("backend_fallbacks_total", **labels) == before + 1
     b.chain.hang(hangs=False)
-    assert b.chain.sufficient
+    sufficient.append(b.chain.sufficient)
+    assert sufficient == [True, False, True]
     b.now += REPROBE_SECONDS
     assert b.infer() == CUDA

@@ -1,10 +1,8 @@
-"""TensorRT behind the port, on a fake device that really computes: right answers, lanes, failures, nothing left behind."""
+"""TensorRT behind the port, on a fake device that really computes: answers, lanes, and plans that are refused."""
 
 from __future__ import annotations
 
 import sys
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,19 +13,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from modelyard.backends.base import BackendUnavailable, DeviceLost, OutOfMemory
+from modelyard.backends.base import BackendUnavailable
+from modelyard.backends.engine.builder import UnsupportedModel
 from modelyard.backends.engine.shapes import OutsideProfile
 from modelyard.backends.tensorrt import PlanRefused, TensorRtBackend
 from modelyard.errors import ConfigurationError
 from modelyard.tensors import DTYPES
 from tests.integration import onnx_models
 from tests.integration.onnx_models import build, value
-from tests.unit.backends.conftest import Gpu
 from tests.unit.backends.engine.engines import (
     AFFINE,
     BIAS,
     WEIGHT,
     backend_of,
+    check,
     open_backend,
     plan_of,
     rows,
@@ -35,13 +34,9 @@ from tests.unit.backends.engine.engines import (
     sums,
     tensor,
 )
+from tests.unit.conftest import Gpu
 
 BOTH = pytest.mark.parametrize("level", ["10", "11"])
-
-
-def check(backend: TensorRtBackend, count: int, first: int = 0) -> None:
-    (y,) = backend.infer([rows(count, first=first)], ["y"])
-    np.testing.assert_allclose(y, rows(count, first=first) @ WEIGHT + BIAS, rtol=1e-5)
 
 
 @BOTH
@@ -157,205 +152,76 @@ def test_warming_runs_every_bucket_of_every_lane(tmp_path: Path, gpu: Gpu) -> No
     backend.close()
 
 
-class TestOpening:
-    def test_a_plan_that_tensorrt_does_not_read(self, tmp_path: Path, gpu: Gpu) -> None:
-        for plan in (b"", b"rubbish"):
-            with pytest.raises(PlanRefused, match="read the plan"):
-                TensorRtBackend(plan, spec_of(), backend_of())
-
-    def test_a_plan_of_another_tensorrt(self, tmp_path: Path, gpu: Gpu) -> None:
-        plan = plan_of(tmp_path, AFFINE, spec_of(), backend_of())
-        gpu.set(plan="foreign")
-        with pytest.raises(PlanRefused):
+def test_a_plan_that_tensorrt_does_not_read(tmp_path: Path, gpu: Gpu) -> None:
+    for plan in (b"", b"rubbish"):
+        with pytest.raises(PlanRefused, match="read the plan"):
             TensorRtBackend(plan, spec_of(), backend_of())
 
-    def test_a_plan_of_other_profiles(self, tmp_path: Path, gpu: Gpu) -> None:
-        plan = plan_of(tmp_path, AFFINE, spec_of(), backend_of())
-        with pytest.raises(PlanRefused, match="4 profiles, 2 are asked for"):
-            TensorRtBackend(plan, spec_of(top=2), backend_of())
 
-    @pytest.mark.parametrize(
-        ("spec", "text"),
-        [
-            (spec_of(inputs=(tensor("x", -1, 2, datatype="INT32"),)), "input 'x' is INT32, the engine has FP32"),
-            (spec_of(outputs=(tensor("z", -1, 3),)), "output 'z' is FP32, the engine has none"),
-        ],
+def test_a_plan_of_another_tensorrt(tmp_path: Path, gpu: Gpu) -> None:
+    plan = plan_of(tmp_path, AFFINE, spec_of(), backend_of())
+    gpu.set(plan="foreign")
+    with pytest.raises(PlanRefused):
+        TensorRtBackend(plan, spec_of(), backend_of())
+
+
+def test_a_plan_of_other_profiles(tmp_path: Path, gpu: Gpu) -> None:
+    plan = plan_of(tmp_path, AFFINE, spec_of(), backend_of())
+    with pytest.raises(PlanRefused, match="4 profiles, 2 are asked for"):
+        TensorRtBackend(plan, spec_of(top=2), backend_of())
+
+
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [
+        (spec_of(inputs=(tensor("x", -1, 2, datatype="INT32"),)), "input 'x' is INT32, the engine has FP32"),
+        (spec_of(outputs=(tensor("z", -1, 3),)), "output 'z' is FP32, the engine has none"),
+    ],
+)
+def test_an_engine_that_is_not_what_model_yaml_says(tmp_path: Path, gpu: Gpu, spec: Any, text: str) -> None:
+    plan = plan_of(tmp_path, AFFINE, spec_of(), backend_of())
+    with pytest.raises(ConfigurationError, match=text):
+        TensorRtBackend(plan, spec, backend_of())
+
+
+def test_an_input_that_model_yaml_leaves_out(tmp_path: Path, gpu: Gpu) -> None:
+    inputs = (tensor("a", -1, 4), tensor("b", -1, 4, datatype="INT32"))
+    plan = plan_of(tmp_path, onnx_models.two_inputs(), spec_of(inputs, (tensor("sum", -1, 4),)), backend_of())
+    with pytest.raises(ConfigurationError, match=r"inputs \['b'\]"):
+        TensorRtBackend(plan, spec_of(inputs[:1], (tensor("sum", -1, 4),)), backend_of())
+
+
+def test_strings_are_not_for_tensorrt(gpu: Gpu) -> None:
+    with pytest.raises(BackendUnavailable, match="BYTES"):
+        TensorRtBackend(b"", spec_of((tensor("x", -1, 2, datatype="BYTES"),)), backend_of())
+
+
+def test_an_output_whose_first_dimension_is_no_batch(tmp_path: Path, gpu: Gpu) -> None:
+    model = build(
+        [helper.make_node("Transpose", ["x"], ["y"])], [value("x", "FP32", (-1, 3))], [value("y", "FP32", (3, -1))]
     )
-    def test_an_engine_that_is_not_what_model_yaml_says(self, tmp_path: Path, gpu: Gpu, spec: Any, text: str) -> None:
-        plan = plan_of(tmp_path, AFFINE, spec_of(), backend_of())
-        with pytest.raises(ConfigurationError, match=text):
-            TensorRtBackend(plan, spec, backend_of())
-
-    def test_an_input_that_model_yaml_leaves_out(self, tmp_path: Path, gpu: Gpu) -> None:
-        inputs = (tensor("a", -1, 4), tensor("b", -1, 4, datatype="INT32"))
-        plan = plan_of(tmp_path, onnx_models.two_inputs(), spec_of(inputs, (tensor("sum", -1, 4),)), backend_of())
-        with pytest.raises(ConfigurationError, match=r"inputs \['b'\]"):
-            TensorRtBackend(plan, spec_of(inputs[:1], (tensor("sum", -1, 4),)), backend_of())
-
-    def test_strings_are_not_for_tensorrt(self, gpu: Gpu) -> None:
-        with pytest.raises(BackendUnavailable, match="BYTES"):
-            TensorRtBackend(b"", spec_of((tensor("x", -1, 2, datatype="BYTES"),)), backend_of())
-
-    def test_an_output_whose_first_dimension_is_no_batch(self, tmp_path: Path, gpu: Gpu) -> None:
-        model = build(
-            [helper.make_node("Transpose", ["x"], ["y"])], [value("x", "FP32", (-1, 3))], [value("y", "FP32", (3, -1))]
-        )
-        spec = spec_of((tensor("x", -1, 3),), (tensor("y", -1, 3),))
-        with pytest.raises(BackendUnavailable, match="its first dimension is no batch"):
-            open_backend(tmp_path, model, spec)
-
-    def test_without_a_driver_tensorrt_is_never_called(self, tmp_path: Path, gpu: Gpu) -> None:
-        plan = plan_of(tmp_path, AFFINE, spec_of(), backend_of())
-        gpu.set(driver=False)  # Runtime() would end this process
-        with pytest.raises(BackendUnavailable, match="no NVIDIA driver"):
-            TensorRtBackend(plan, spec_of(), backend_of())
-
-    def test_without_tensorrt(self, tmp_path: Path, gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(sys.modules, "tensorrt", None)
-        with pytest.raises(BackendUnavailable, match="not installed"):
-            TensorRtBackend(b"", spec_of(), backend_of())
+    spec = spec_of((tensor("x", -1, 3),), (tensor("y", -1, 3),))
+    with pytest.raises(BackendUnavailable, match="its first dimension is no batch"):
+        open_backend(tmp_path, model, spec)
 
 
-class TestMemory:
-    def test_no_memory_for_the_weights_is_not_the_plans_fault(self, tmp_path: Path, gpu: Gpu) -> None:
-        plan = plan_of(tmp_path, AFFINE, spec_of(), backend_of())
-        gpu.set(plan="memory")
-        with pytest.raises(OutOfMemory):
-            TensorRtBackend(plan, spec_of(), backend_of())
-
-    def test_as_many_lanes_as_there_is_memory_for(self, tmp_path: Path, gpu: Gpu) -> None:
-        plan = plan_of(tmp_path, AFFINE, spec_of(), backend_of())
-        gpu.set(malloc_fails_after=1 + 3 + 2)  # weights, a lane, part of the next
-        backend = TensorRtBackend(plan, spec_of(), backend_of(lanes=4))
-        assert backend.lanes == 1
-        gpu.set()
-        check(backend, 5)
-        backend.close()
-
-    def test_no_memory_for_any_lane(self, tmp_path: Path, gpu: Gpu) -> None:
-        plan = plan_of(tmp_path, AFFINE, spec_of(), backend_of())
-        gpu.set(malloc_fails_after=2)
-        with pytest.raises(OutOfMemory):
-            TensorRtBackend(plan, spec_of(), backend_of())
-
-    def test_a_run_without_memory_costs_a_lane_but_never_the_last(self, tmp_path: Path, gpu: Gpu) -> None:
-        backend = open_backend(tmp_path, backend=backend_of(lanes=3))
-        before = backend.memory_bytes
-        gpu.set(execute={"error": 2})
-        for left in (2, 1, 1, 1):
-            with pytest.raises(OutOfMemory):
-                backend.infer([rows(1)], ["y"])
-            assert backend.lanes == left
-        assert backend.memory_bytes < before
-        gpu.set()
-        check(backend, 9)
-        backend.close()
-
-    def test_warming_without_memory_costs_lanes_too(self, tmp_path: Path, gpu: Gpu) -> None:
-        backend = open_backend(tmp_path, backend=backend_of(lanes=3))
-        gpu.set(execute={"error": 2, "times": 1})
-        assert list(backend.warm()) == [1, 2, 4, 8]
-        assert backend.lanes == 2
-        gpu.set(execute={"error": 2})
-        with pytest.raises(OutOfMemory):
-            backend.warm()
-        gpu.set()
-        check(backend, 3)
-        backend.close()
-
-    def test_what_is_held_is_what_is_said(self, tmp_path: Path, gpu: Gpu) -> None:
-        backend = open_backend(tmp_path)
-        weights = backend._plan_bytes
-        buffers = (8 * 2 + 8 * 3) * 4  # x and y of the top bucket
-        scratch = max(slot.device_bytes for slot in backend._idle) - buffers
-        assert scratch > 0
-        assert backend.memory_bytes == 2 * (buffers + scratch) + weights
-        backend.close()
+def test_an_input_that_decides_on_shapes(tmp_path: Path, gpu: Gpu) -> None:
+    plan = plan_of(tmp_path, AFFINE, spec_of(), backend_of())
+    gpu.set(shape_tensors=["x"])
+    with pytest.raises(BackendUnavailable, match="'x' decides on shapes"):
+        TensorRtBackend(plan, spec_of(), backend_of())
+    with pytest.raises(UnsupportedModel, match="'x' decides on shapes"):
+        plan_of(tmp_path, AFFINE, spec_of(), backend_of())
 
 
-class TestFailures:
-    def test_a_lost_device_is_said_to_all(self, tmp_path: Path, gpu: Gpu) -> None:
-        gpu.forgiven = True
-        backend = open_backend(tmp_path, backend=backend_of(lanes=1))
-        backend.warm()
-        gpu.set(execute={"error": 719, "seconds": 0.1})
-        with ThreadPoolExecutor(4) as pool:
-            errors = [future.exception() for future in [pool.submit(check, backend, 1) for _ in range(4)]]
-        assert [type(error) for error in errors] == [DeviceLost] * 4
-        backend.close()
-
-    def test_a_failure_that_passes(self, tmp_path: Path, gpu: Gpu) -> None:
-        backend = open_backend(tmp_path, backend=backend_of(lanes=1))
-        gpu.set(execute={"refuse": True})
-        for _ in range(3):
-            with pytest.raises(RuntimeError, match="run a batch.*refused by the file of faults"):
-                backend.infer([rows(1)], ["y"])
-        gpu.set()
-        check(backend, 9)
-        backend.close()
-
-    def test_a_failure_in_a_part_of_a_batch_fails_the_batch(self, tmp_path: Path, gpu: Gpu) -> None:
-        backend = open_backend(tmp_path, backend=backend_of(lanes=1))
-        backend.warm()
-        gpu.set(execute={"error": 1, "from_call": 2, "times": 1})
-        with pytest.raises(Exception, match="CUDA error 1"):
-            backend.infer([rows(24)], ["y"])
-        check(backend, 24)
-        backend.close()
+def test_without_a_driver_tensorrt_is_never_called(tmp_path: Path, gpu: Gpu) -> None:
+    plan = plan_of(tmp_path, AFFINE, spec_of(), backend_of())
+    gpu.set(driver=False)  # Runtime() would end this process
+    with pytest.raises(BackendUnavailable, match="no NVIDIA driver"):
+        TensorRtBackend(plan, spec_of(), backend_of())
 
 
-class TestClosing:
-    def test_batches_that_run_are_waited_for(self, tmp_path: Path, gpu: Gpu) -> None:
-        backend = open_backend(tmp_path)
-        backend.warm()
-        gpu.set(execute={"seconds": 0.2})
-        with ThreadPoolExecutor(2) as pool:
-            running = [pool.submit(check, backend, 4) for _ in range(2)]
-            while len(backend._idle):
-                time.sleep(0.001)
-            backend.close()
-            for future in running:
-                future.result()
-        assert gpu.machine.held() == {}
-
-    def test_who_waits_for_a_lane_is_refused(self, tmp_path: Path, gpu: Gpu) -> None:
-        backend = open_backend(tmp_path, backend=backend_of(lanes=1))
-        backend.warm()
-        gpu.set(execute={"seconds": 0.3})
-        with ThreadPoolExecutor(2) as pool:
-            running = pool.submit(check, backend, 1)
-            while len(backend._idle):
-                time.sleep(0.001)
-            waiting = pool.submit(check, backend, 1)
-            time.sleep(0.05)
-            backend.close()
-            running.result()
-            assert isinstance(waiting.exception(), BackendUnavailable)
-
-    def test_closing_twice_and_asking_after(self, tmp_path: Path, gpu: Gpu) -> None:
-        backend = open_backend(tmp_path)
-        backend.close()
-        backend.close()
-        assert (backend.lanes, gpu.machine.held()) == (0, {})
-        with pytest.raises(BackendUnavailable, match="closed"):
-            backend.infer([rows(1)], ["y"])
-
-    def test_the_interpreter_is_free_while_the_device_works(self, tmp_path: Path, gpu: Gpu) -> None:
-        backend = open_backend(tmp_path)
-        backend.warm()
-        gpu.set(execute={"seconds": 0.2})
-        at_once = threading.Barrier(3)
-
-        def run() -> None:
-            at_once.wait()
-            check(backend, 1)
-
-        with ThreadPoolExecutor(2) as pool:
-            futures = [pool.submit(run) for _ in range(2)]
-            at_once.wait()
-            began = time.monotonic()
-            for future in futures:
-                future.result()
-        assert time.monotonic() - began < 0.39  # both at once, not one after the other
-        gpu.set()
-        backend.close()
+def test_without_tensorrt(tmp_path: Path, gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(BackendUnavailable, match="not installed"):
+        TensorRtBackend(b"", spec_of(), backend_of())

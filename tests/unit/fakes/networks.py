@@ -27,6 +27,15 @@ def model(operator: str = "MatMul", domain: str = "", elements: int = TensorProt
     return raw
 
 
+def scalar_model() -> bytes:
+    """y is the sum of x, of no dimensions."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [])
+    graph = helper.make_graph([helper.make_node("ReduceSum", ["x"], ["y"], keepdims=0)], "g", [x], [y])
+    raw: bytes = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    return raw
+
+
 class Log:
     """Makes a logger of TensorRT that keeps what it is told."""
 

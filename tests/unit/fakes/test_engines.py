@@ -268,14 +268,6 @@ def test_answers_are_wrong_by_the_file(trt: ModuleType, device: Device, engine: 
     assert np.isnan(y).all() if wrong == "nan" else (y == rows(4) @ WEIGHTS + 1).all()
 
 
-def test_shape_tensors_and_unknown_sizes_by_the_file(trt: ModuleType, device: Device, plan: bytes, log: Log) -> None:
-    device.set(shape_tensors=["x"], data_dependent=["y"])
-    engine = trt.Runtime(log.logger).deserialize_cuda_engine(plan)
-    assert engine.get_tensor_location("x") is trt.TensorLocation.HOST
-    assert engine.is_shape_inference_io("x")
-    assert Lane(trt, device, engine).context.get_tensor_shape("y") == (-1, -1)
-
-
 def test_addresses_have_to_be_integers_and_aligned(trt: ModuleType, device: Device, engine: Any) -> None:
     lane = Lane(trt, device, engine)
     with pytest.raises(TypeError):

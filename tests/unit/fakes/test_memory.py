@@ -84,6 +84,13 @@ def test_writing_past_the_end_of_pinned_memory_is_found_when_it_is_freed(device:
     assert "past its end" in device.machine.violations[0]
 
 
+def test_freed_memory_holds_garbage(device: Device) -> None:
+    address, view = device.pinned(4)
+    view[:] = 1
+    assert runtime.cudaFreeHost(address) == SUCCESS
+    assert view.tolist() == [0xDD] * 4
+
+
 def test_memory_is_bounded(device: Device) -> None:
     device.set(memory_bytes=100)
     assert runtime.cudaMalloc(101) == (NO_MEMORY, None)

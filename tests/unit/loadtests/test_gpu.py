@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from loadtests.bench.core import DOCS
+from loadtests.bench.core import DOCS, Endpoint, Sample, Server
 from loadtests.bench.models import INFO, model_path
 from loadtests.bench.payloads import reference, rows
-from loadtests.gpu import catalog, remote
+from loadtests.gpu import catalog, device, remote, run, served
 from loadtests.gpu.chain import forced
 from loadtests.gpu.data import NO_ANSWER, difference, prepare, read
+from loadtests.gpu.direct import Plan
 from loadtests.gpu.run import Options
 from loadtests.gpu.subject import FOLDER, Given
+from loadtests.gpu.taken import Taken
 from loadtests.gpu.torch_subjects import TorchEager
 from modelyard.spec import parse_spec
 from tests.unit.loadtests.gpu_figures import document, taken
@@ -106,9 +108,9 @@ def test_only_a_whole_run_with_figures_goes_into_the_documentation(tmp_path: Pat
     assert Options(out=tmp_path).path(without) == tmp_path / "benchmarks" / "gpu.json"
 
 
-@pytest.mark.skipif(not GPU_JSON.exists(), reason="nothing was measured on a GPU")
 def test_no_figure_of_a_fake_device_is_in_the_documentation() -> None:
-    assert "fake" not in json.loads(GPU_JSON.read_text())["device"]["name"].lower()
+    names = [json.loads(path.read_text())["device"]["name"] for path in GPU_JSON.parent.glob(GPU_JSON.name)]
+    assert not any("fake" in name.lower() for name in names)
 
 
 def test_figures_are_medians_of_the_rounds_with_their_spread() -> None:
@@ -121,6 +123,32 @@ def test_what_failed_or_was_wrong_is_not_trusted_again() -> None:
     assert taken().against("TensorRT fp16", "encoder") == ""
     assert taken(right=False).against("TensorRT fp16", "encoder") == "TensorRT fp16 answers wrong"
     assert taken().against("ONNX Runtime CUDA fp32", "encoder") == "no | wheel"
+
+
+def test_a_model_that_cannot_be_made_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(model: str) -> Path:
+        raise ModuleNotFoundError("No module named 'torch'")
+
+    monkeypatch.setattr(run, "model_path", refuse)
+    monkeypatch.setattr(device, "facts", lambda: {"absent": "no NVIDIA device"})
+    said: list[str] = []
+    made, path = run.run(Options(out=tmp_path, models=("convnet",)), said.append)
+    reason = "ModuleNotFoundError: No module named 'torch'"
+    assert made["failures"] == [{"name": "everything", "model": "convnet", "reason": reason}]
+    assert json.loads(path.read_text()) == made
+    assert any(reason in line for line in said)
+
+
+@pytest.mark.parametrize(("requests", "reason"), [(0, "oip-grpc, 8 connections: gone"), (5, "")])
+def test_a_server_that_answers_nothing_has_no_figure(
+    requests: int, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = Sample(1.0, requests, 0, 0, 0.1, 0.2, first_error="gone")
+    monkeypatch.setattr(served, "measure_load", lambda _: sample)
+    server, noted = Server("s", "mlp", 0, {"oip-grpc": Endpoint("oip-grpc", "h", 1)}), Taken()
+    cell = served._cell(server, "oip-grpc", 8, 0, Plan((8,), 1, 0.1), noted)
+    assert [failure["reason"] for failure in noted.failures] == ([] if requests else [reason])
+    assert cell.get("rate") == (5.0 if requests else None)
 
 
 @pytest.fixture

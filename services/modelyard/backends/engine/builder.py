@@ -61,7 +61,8 @@ def build(
         if not parser.parse_from_file(str(prepare(onnx_path, precision, Path(folder)))):
             raise _refusal(parser, journal)
         _check_inputs(network, profiles)
-        config = _configuration(trt, builder, precision, workspace_bytes, profiles)
+        config = _configuration(trt, builder, precision, workspace_bytes)
+        _add_profiles(builder, config, network, profiles)
         _use_timing_cache(config, timing_cache)
         monitor = _monitor(trt, progress)
         if monitor is not None:
@@ -92,22 +93,29 @@ def _network_flags(trt: Any) -> int:
     return 0
 
 
-def _configuration(
-    trt: Any, builder: Any, precision: Precision, workspace_bytes: int, profiles: Sequence[Profile]
-) -> Any:
+def _configuration(trt: Any, builder: Any, precision: Precision, workspace_bytes: int) -> Any:
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_bytes)
     if precision == "fp32":
         config.clear_flag(trt.BuilderFlag.TF32)  # 10 bits of mantissa are not what fp32 promises
-    elif not hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):  # before TensorRT 10
-        config.set_flag(trt.BuilderFlag.FP16 if precision == "fp16" else trt.BuilderFlag.INT8)
-    for profile in profiles:
+    if not hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):  # before TensorRT 10
+        if precision != "fp32":
+            config.set_flag(trt.BuilderFlag.FP16 if precision == "fp16" else trt.BuilderFlag.INT8)
+        config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)  # lanes have the same profiles
+    return config
+
+
+def _add_profiles(builder: Any, config: Any, network: Any, profiles: Sequence[Profile]) -> None:
+    """Inputs whose shape the artifact fixes have no place in a profile; where all are fixed there is none to add."""
+    tensors = [network.get_input(index) for index in range(network.num_inputs)]
+    free = {tensor.name for tensor in tensors if -1 in tuple(tensor.shape)}
+    for profile in profiles if free else ():
         shapes = builder.create_optimization_profile()
         for port in profile.inputs:
-            shapes.set_shape(port.name, port.min, port.opt, port.max)
+            if port.name in free:
+                shapes.set_shape(port.name, port.min, port.opt, port.max)
         if config.add_optimization_profile(shapes) < 0:
             raise RuntimeError(f"TensorRT does not take the profile of {profile.rows} rows")
-    return config
 
 
 def _use_timing_cache(config: Any, known: bytes | None) -> None:

@@ -1,7 +1,8 @@
 """`python -m modelyard.backends.engine.child`: one request on stdin, events on stdout, and then it ends.
 
     probe: CUDA first, TensorRT only when there is a device, since it ends the process without one
-    build: wait for the engine's lock -> look again, another may have built it -> build -> publish -> release
+    build: wait for the engine's lock -> look again, another may have built it -> build -> try -> publish -> release
+    try: run every bucket; a kernel that faults takes its process with it: rather this one than a server
 
 What the words are, stands in request.py. Nothing else is written to stdout: libraries find stderr in its place.
 """
@@ -23,15 +24,17 @@ from pydantic import TypeAdapter
 from modelyard.backends.base import BackendUnavailable, OutOfMemory
 from modelyard.backends.engine import builder, cuda, library
 from modelyard.backends.engine.entry import About, EngineKey
-from modelyard.backends.engine.request import BUILDING, WAITING, BuildRequest, Device, ProbeRequest
+from modelyard.backends.engine.request import BUILDING, WAITING, BuildRequest, Device, ProbeRequest, TryRequest
 from modelyard.backends.engine.shapes import profiles
 from modelyard.backends.engine.store import EngineStore
+from modelyard.backends.tensorrt import TensorRtBackend
+from modelyard.spec import BackendSpec, ModelSpec
 
 log = logging.getLogger("modelyard.engines")
 
 _NICENESS = 10
 _PROGRESS_SECONDS = 0.2
-_REQUESTS: TypeAdapter[ProbeRequest | BuildRequest] = TypeAdapter(ProbeRequest | BuildRequest)
+_REQUESTS: TypeAdapter[ProbeRequest | TryRequest | BuildRequest] = TypeAdapter(ProbeRequest | TryRequest | BuildRequest)
 
 
 class Events:
@@ -65,6 +68,9 @@ def main() -> None:
     try:
         if isinstance(request, ProbeRequest):
             events.say("device", **asdict(_probe()))
+        elif isinstance(request, TryRequest):
+            _try_stored(request)
+            events.say("tried")
         else:
             os.nice(_NICENESS)  # serving keeps the cores
             _build(request, events)
@@ -105,6 +111,21 @@ def _tensorrt() -> str:
     return str(tensorrt.__version__)
 
 
+def _try_stored(request: TryRequest) -> None:
+    plan = EngineStore(request.folder, request.max_bytes).find(request.key)
+    if plan is None:
+        raise BackendUnavailable("the engine is no longer in the store")
+    _try(plan, request.spec, request.backend)
+
+
+def _try(plan: bytes, spec: ModelSpec, backend: BackendSpec) -> None:
+    engine = TensorRtBackend(plan, spec, backend.model_copy(update={"lanes": 1}))
+    try:
+        engine.warm()
+    finally:
+        engine.close()
+
+
 def _build(request: BuildRequest, events: Events) -> None:
     store, key = EngineStore(request.folder, request.max_bytes), request.key
     with store.lock(key, lambda: events.progress(WAITING)):
@@ -129,6 +150,7 @@ def _build(request: BuildRequest, events: Events) -> None:
             with suppress(OSError):
                 store.remember_refusal(key, str(error))
             raise
+        _try(built.plan, request.spec, request.backend)
         store.publish(key, built.plan, About(request.spec.name, request.version, built.seconds))
         store.forget_refusal(key)
     try:

@@ -36,10 +36,12 @@ class Journal:
 
     def __init__(self) -> None:
         self._errors: deque[tuple[int, str]] = deque(maxlen=64)
+        self._lock = threading.Lock()
 
     def note(self, severity: int, text: str) -> None:
         if severity <= _ERROR:
-            self._errors.append((threading.get_ident(), text))
+            with self._lock:
+                self._errors.append((threading.get_ident(), text))
             log.error("TensorRT: %s", text[:1000])
         elif severity == _WARNING:
             log.warning("TensorRT: %s", text[:1000])
@@ -48,11 +50,12 @@ class Journal:
 
     def take(self, *, all_threads: bool = False) -> str:
         """What was said since the last time, by this thread or by all."""
-        errors = [self._errors.popleft() for _ in range(len(self._errors))]
         me = threading.get_ident()
-        mine = [text for thread, text in errors if all_threads or thread == me]
-        self._errors.extend(entry for entry in errors if not all_threads and entry[0] != me)
-        return "; ".join(mine)
+        with self._lock:
+            errors = list(self._errors)
+            self._errors.clear()
+            self._errors.extend(entry for entry in errors if not all_threads and entry[0] != me)
+        return "; ".join(text for thread, text in errors if all_threads or thread == me)
 
     def fault(self, doing: str, *, all_threads: bool = False) -> Exception:
         """Why a call gave nothing: OutOfMemory, or RuntimeError with what TensorRT said."""

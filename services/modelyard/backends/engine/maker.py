@@ -1,6 +1,7 @@
 """How a server comes by an engine: ask the store, or else a child process that builds it. Nothing here touches CUDA.
 
     probe(timeout) -> Device
+    try_plan(store, key, ...)  a child runs every bucket of an engine that is there
     ensure(store, artifact, ..., device) -> store.find -> plan
                                          -> child: build -> store.find -> plan
                                               out of memory, or of time: once more with a quarter of the workspace
@@ -28,7 +29,7 @@ from modelyard.backends.base import BackendUnavailable
 from modelyard.backends.engine import builder
 from modelyard.backends.engine.entry import EngineKey
 from modelyard.backends.engine.process import ChildProcess, ChildStopped, ChildTimeout, Event
-from modelyard.backends.engine.request import BUILDING, WAITING, BuildRequest, Device, ProbeRequest
+from modelyard.backends.engine.request import BUILDING, WAITING, BuildRequest, Device, ProbeRequest, TryRequest
 from modelyard.backends.engine.shapes import profiles
 from modelyard.backends.engine.store import EngineStore
 from modelyard.spec import BackendSpec, ModelSpec
@@ -36,6 +37,7 @@ from modelyard.spec import BackendSpec, ModelSpec
 log = logging.getLogger("modelyard.engines")
 
 PROBE_SECONDS = 60.0
+TRY_SECONDS = 300.0
 _START_SECONDS = 60.0
 """Until a child has read its request and has asked for the lock."""
 _WAITING_BUILDS = 2
@@ -106,6 +108,19 @@ def engine_key(onnx_sha256: str, spec: ModelSpec, backend: BackendSpec, device: 
     )
 
 
+def try_plan(store: EngineStore, key: EngineKey, spec: ModelSpec, backend: BackendSpec, stop: threading.Event) -> None:
+    """Have a child run an engine first. Raises BuildFailed when it does not run there, BuildStopped."""
+    request = TryRequest(
+        parent=os.getpid(),
+        folder=store.folder.absolute(),
+        max_bytes=store.max_bytes,
+        key=key,
+        spec=spec,
+        backend=backend,
+    )
+    _Follow(TRY_SECONDS, lambda _: None).run(request, stop, TRY_SECONDS)
+
+
 def ensure(
     store: EngineStore,
     artifact: Path,
@@ -163,8 +178,10 @@ class _Follow:
         self._build_seconds, self._progress = build_seconds, progress
         self._started = time.monotonic()
 
-    def run(self, request: BuildRequest, stop: threading.Event) -> None:
-        self._allow(_START_SECONDS, "the builder did not start", "other")
+    def run(
+        self, request: BuildRequest | TryRequest, stop: threading.Event, start_seconds: float = _START_SECONDS
+    ) -> None:
+        self._allow(start_seconds, "the child did not start", "other")
         with ChildProcess(request, stop) as child:
             try:
                 while (event := child.event(self._deadline)) is not None and event["event"] == "progress":
@@ -193,8 +210,8 @@ class _Follow:
 
 
 def _check(event: Event) -> None:
-    """The last event of a build. Raises ModelRefused or BuildFailed."""
-    if event["event"] != "built":
+    """The last event of a build or a trial. Raises ModelRefused or BuildFailed."""
+    if event["event"] not in {"built", "tried"}:
         kind, reason = event["kind"], event["reason"]
         raise ModelRefused(reason) if kind == "operator" else BuildFailed(reason, kind)
 

@@ -1,6 +1,7 @@
 """What the maker asks of its child, as JSON on the child's stdin; the answers are JSON lines on its stdout.
 
 {"do": "probe"} -> device | failed
+{"do": "try", ...} -> tried | failed
 {"do": "build", ...} -> progress ... -> built | failed
 
 {"event": "progress", "phase": "...", "step": 3, "steps": 10}     the phases "waiting" and "building" are ours, the
@@ -45,6 +46,19 @@ class BuildRequest(BaseModel):
     workspace_bytes: int
     again: bool = False
     """True: build it though the store has it."""
+
+
+class TryRequest(BaseModel):
+    """Run every bucket of an engine that the store has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    do: Literal["try"] = "try"
+    parent: int
+    folder: Path
+    max_bytes: int
+    key: EngineKey
+    spec: ModelSpec
+    backend: BackendSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from modelyard.backends.base import BackendUnavailable
+from modelyard.backends.base import BackendUnavailable, OutOfMemory
 from modelyard.backends.engine.cuda import DeviceBuffer, Graph, HostBuffer, Stream
 from modelyard.backends.engine.library import Journal
 from modelyard.backends.engine.shapes import UNBATCHED, OutsideProfile
@@ -118,14 +118,14 @@ class Slot:
     def prepare(self) -> None:
         """Run once, then capture: TensorRT does work at the first run after a change of shape that no graph can hold.
 
-        Raises OutOfMemory. Prepared it is all the same once it has run: the next batch runs without a graph then.
+        Where there is no memory for a graph, or the engine has what a graph cannot hold, batches run without one.
         """
         self._enqueue()
         self._stream.synchronize()
         self.prepared = True
         try:
             self._graph = self._stream.capture(lambda: bool(self._context.execute_async_v3(self._stream.handle)))
-        except RuntimeError as error:
+        except (RuntimeError, OutOfMemory) as error:
             said = self._journal.take()
             log.warning("a batch of %s runs without a CUDA graph: %s %s", self._rows, str(error), said[:300])
 
@@ -173,7 +173,7 @@ class Slot:
         return _Window(pin, view.reshape(full), nbytes // rows)
 
     def _output_shape(self, port: Port) -> Shape:
-        """Of an output once the inputs' shapes are set. Raises BackendUnavailable where padding could not be cut off."""
+        """Of an output once the inputs' shapes are set. Raises BackendUnavailable where no padding could be cut off."""
         shape = tuple(int(size) for size in self._context.get_tensor_shape(port.name))
         if any(size < 0 for size in shape):
             raise BackendUnavailable(f"the size of output '{port.name}' depends on the data: no fixed buffer holds it")

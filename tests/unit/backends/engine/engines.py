@@ -65,13 +65,11 @@ def load(folder: Path, model: Any, spec: ModelSpec, backend: BackendSpec) -> Loa
         tuple(Port(each.name, DTYPES[each.datatype]) for each in each_side) for each_side in (spec.inputs, spec.outputs)
     )
     free = shapes.has_free_dimensions(spec)
-    return Loaded(
-        trt, engine, journal, shapes.profiles(spec, backend), inputs, outputs, free, threading.Lock()
-    )
+    return Loaded(trt, engine, journal, shapes.profiles(spec, backend), inputs, outputs, free, threading.Lock())
 
 
 def open_lane(folder: Path, model: Any = AFFINE, spec: ModelSpec | None = None, **ranges: tuple[int, int, int]) -> Lane:
-    return Lane(load(folder, model, spec or spec_of(), backend_of(**ranges)))
+    return Lane(load(folder, model, spec or spec_of(), backend_of(1, "fp32", **ranges)))
 
 
 def rows(count: int, width: int = 2, first: int = 0) -> NDArray[np.float32]:
@@ -87,3 +85,9 @@ def sums() -> Any:
         [value("y", "FP32", (-1, 1))],
         axes,
     )
+
+
+def check(backend: TensorRtBackend, count: int, first: int = 0) -> None:
+    """A batch of AFFINE is answered rightly."""
+    (y,) = backend.infer([rows(count, first=first)], ["y"])
+    np.testing.assert_allclose(y, rows(count, first=first) @ WEIGHT + BIAS, rtol=1e-5)

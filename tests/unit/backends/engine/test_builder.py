@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,8 @@ from modelyard.backends.engine import builder, library, shapes
 from modelyard.backends.engine.builder import Built, UnsupportedModel
 from modelyard.spec import ModelSpec, Precision
 from tests.integration import onnx_models
-from tests.unit.backends.conftest import Gpu
 from tests.unit.backends.engine.engines import AFFINE, backend_of, spec_of, tensor
+from tests.unit.conftest import Gpu
 
 BOTH = pytest.mark.parametrize("level", ["10", "11"])
 
@@ -137,13 +139,19 @@ def test_a_batch_that_is_fixed_in_the_artifact_is_refused(tmp_path: Path, gpu: G
         built(tmp_path, model, spec=spec)
 
 
+def test_an_input_of_fixed_shape_needs_no_profile(tmp_path: Path, gpu: Gpu) -> None:
+    spec = spec_of((tensor("x", 4, 2),), (tensor("y", 4, 2),), top=0)
+    result = built(tmp_path, onnx_models.identity("FP32", (4, 2)), spec=spec)
+    assert gpu.trt.Runtime(gpu.trt.Logger()).deserialize_cuda_engine(result.plan).num_optimization_profiles == 1
+
+
 def test_a_model_that_is_not_quantized_is_no_int8_model(tmp_path: Path, gpu: Gpu) -> None:
     with pytest.raises(UnsupportedModel, match="QuantizeLinear"):
         built(tmp_path, precision="int8")
 
 
 def test_without_tensorrt_the_backend_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "tensorrt", None)
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(BackendUnavailable, match="TensorRT is not installed"):
         library.load()
 
@@ -154,8 +162,6 @@ def test_errors_are_kept_by_thread(gpu: Gpu) -> None:
     heard.log(gpu.trt.Logger.ERROR, "first")
     heard.log(gpu.trt.Logger.WARNING, "no error")
     heard.log(gpu.trt.Logger.VERBOSE, "chatter")
-    import threading
-
     thread = threading.Thread(target=heard.log, args=(gpu.trt.Logger.INTERNAL_ERROR, "of another thread"))
     thread.start()
     thread.join()

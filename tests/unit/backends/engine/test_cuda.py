@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from modelyard.backends.base import BackendUnavailable, DeviceLost, OutOfMemory
 from modelyard.backends.engine import cuda
 from modelyard.backends.engine.cuda import CudaError, DeviceBuffer, HostBuffer, Stream
-from tests.unit.backends.conftest import Gpu
+from tests.unit.conftest import Gpu
 
 
 class TestWithoutDriver:
@@ -27,7 +28,7 @@ class TestWithoutDriver:
             pytest.skip("there is a driver here")
 
     def test_counting_devices_says_so_and_does_not_crash(self) -> None:
-        with pytest.raises(CudaError, match="35.*InsufficientDriver") as caught:
+        with pytest.raises(CudaError, match=r"35.*InsufficientDriver") as caught:
             cuda.device_count()
         assert caught.value.code == cuda.NO_DRIVER
 
@@ -36,8 +37,8 @@ class TestWithoutDriver:
             cuda.require_device()
 
     def test_nothing_can_be_made(self) -> None:
-        makers: list[Callable[[], object]] = [Stream, cuda.properties, cuda.memory]
-        for make in [*makers, lambda: DeviceBuffer(8), lambda: HostBuffer(8)]:
+        makers: list[Any] = [Stream, cuda.properties, cuda.memory, partial(DeviceBuffer, 8), partial(HostBuffer, 8)]
+        for make in makers:
             with pytest.raises(CudaError):
                 make()
 
@@ -93,7 +94,7 @@ def test_bytes_go_to_the_device_and_back(gpu: Gpu) -> None:
 
 
 def test_freeing_twice_is_freeing_once(gpu: Gpu) -> None:
-    things = [Stream(), HostBuffer(0), HostBuffer(8), DeviceBuffer(8), DeviceBuffer(0)]
+    things: list[Any] = [Stream(), HostBuffer(0), HostBuffer(8), DeviceBuffer(8), DeviceBuffer(0)]
     for thing in things + things:
         thing.free()
 

@@ -8,13 +8,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modelyard.backends.base import DeviceLost, OutOfMemory
+from modelyard.backends.base import BackendUnavailable, DeviceLost, OutOfMemory
 from modelyard.backends.engine import lane as lanes
 from modelyard.backends.engine.lane import GRAPH_AFTER
 from modelyard.backends.engine.shapes import OutsideProfile
 from tests.integration import onnx_models
-from tests.unit.backends.conftest import Gpu
-from tests.unit.backends.engine.engines import BIAS, WEIGHT, load, backend_of, open_lane, rows, spec_of, sums, tensor
+from tests.unit.backends.engine.engines import (
+    AFFINE,
+    BIAS,
+    WEIGHT,
+    backend_of,
+    load,
+    open_lane,
+    rows,
+    spec_of,
+    sums,
+    tensor,
+)
+from tests.unit.conftest import Gpu
 
 SUMS = spec_of((tensor("x", -1, -1),), (tensor("y", -1, 1),), top=4)
 
@@ -114,13 +125,11 @@ def test_shapes_outside_the_profile_are_refused_and_harm_nothing(tmp_path: Path,
     lane.close()
 
 
-def test_without_memory_for_one_more_graph_batches_run_without(tmp_path: Path, gpu: Gpu, monkeypatch: Any) -> None:
+def test_without_memory_for_one_more_context_batches_run_in_the_buckets(tmp_path: Path, gpu: Gpu) -> None:
     lane = open_lane(tmp_path, sums(), SUMS, x=(1, 4, 16))
-
-    def refuse(_: Any) -> None:
-        raise OutOfMemory("none")
-
-    monkeypatch.setattr("modelyard.backends.engine.slot.Slot.prepare", refuse)
+    for _ in range(GRAPH_AFTER - 1):
+        lane.infer(1, [rows(2, 4)], 2, [0])
+    gpu.set(contexts_fail_after=0)
     for _ in range(5):
         (y,) = lane.infer(1, [rows(2, 4)], 2, [0])
         np.testing.assert_allclose(y[:, 0], rows(2, 4).sum(1))
@@ -128,24 +137,34 @@ def test_without_memory_for_one_more_graph_batches_run_without(tmp_path: Path, g
     lane.close()
 
 
-def test_an_engine_that_cannot_be_captured_runs_without_a_graph(
-    tmp_path: Path, gpu: Gpu, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("fault", "kind", "text"),
+    [
+        ({"data_dependent": ["y"]}, BackendUnavailable, "output 'y' depends on the data"),
+        ({"contexts_fail_after": 2}, OutOfMemory, "execution context"),
+    ],
+)
+def test_a_lane_that_cannot_be_made_leaves_nothing_behind(
+    tmp_path: Path, gpu: Gpu, fault: dict[str, Any], kind: type[Exception], text: str
+) -> None:
+    loaded = load(tmp_path, AFFINE, spec_of(), backend_of())
+    gpu.set(**fault)
+    with pytest.raises(kind, match=text):
+        lanes.Lane(loaded)
+    assert not {"pinned_bytes", "streams", "contexts"} & set(gpu.machine.held())
+    del loaded
+
+
+@pytest.mark.parametrize("fault", [{"capture": "refuse"}, {"calls": {"cudaGraphInstantiate": 2}}])
+def test_what_cannot_be_captured_runs_without_a_graph(
+    tmp_path: Path, gpu: Gpu, caplog: pytest.LogCaptureFixture, fault: dict[str, Any]
 ) -> None:
     lane = open_lane(tmp_path)
-    context = lane._slots[0]._context
-    real = type(context).execute_async_v3
-
-    def refuse(self: Any, stream: int) -> bool:
-        capturing = gpu.machine.stream(stream).capture is not None
-        return False if capturing else bool(real(self, stream))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(type(context), "execute_async_v3", refuse)
-        for _ in range(3):
-            (y,) = lane.infer(0, [rows(1)], 1, [0])
-            np.testing.assert_allclose(y, rows(1) @ WEIGHT + BIAS)
+    gpu.set(**fault)
+    for _ in range(3):
+        (y,) = lane.infer(0, [rows(1)], 1, [0])
+        np.testing.assert_allclose(y, rows(1) @ WEIGHT + BIAS)
     assert caplog.text.count("without a CUDA graph") == 1
-    del context
     lane.close()
 
 

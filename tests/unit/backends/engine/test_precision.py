@@ -162,8 +162,10 @@ def test_bodies_of_branches_stay_as_they_are() -> None:
 
 def test_operators_of_other_domains_stay_full() -> None:
     model = onnx_models.random_normal()
-    assert all(each.op_type != "RandomNormalLike" or "full" in each.input[0] or each.input[0] == "x" for each in
-               converted(model).graph.node)
+    assert all(
+        each.op_type != "RandomNormalLike" or "full" in each.input[0] or each.input[0] == "x"
+        for each in converted(model).graph.node
+    )
 
 
 def test_constants_beyond_the_range_are_cut_to_it_and_an_epsilon_stays_above_zero(
@@ -178,8 +180,9 @@ def test_constants_beyond_the_range_are_cut_to_it_and_an_epsilon_stays_above_zer
 
 def test_a_model_that_cannot_be_typed_is_refused_and_the_value_named() -> None:
     unknown = helper.make_node("Unheard", ["x"], ["middle"], domain="of.nobody")
-    graph = helper.make_graph([unknown, node("Relu", "middle", "y")], "g", [value("x", "FP32", (-1, 4))], [
-        value("y", "FP32", (-1, 4))])
+    graph = helper.make_graph(
+        [unknown, node("Relu", "middle", "y")], "g", [value("x", "FP32", (-1, 4))], [value("y", "FP32", (-1, 4))]
+    )
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid("of.nobody", 1)]
     with pytest.raises(half.CannotConvert, match="'middle'"):
         half.to_half(helper.make_model(graph, opset_imports=opsets, ir_version=10))
@@ -191,7 +194,7 @@ def quantized() -> Model:
         node("DequantizeLinear", "small scale zero", "large"),
         node("Relu", "large", "y"),
     ]
-    constants = {"scale": np.array(0.1, np.float32), "zero": np.array(0, np.int8)}
+    constants: dict[str, NDArray[Any]] = {"scale": np.array(0.1, np.float32), "zero": np.array(0, np.int8)}
     return build(nodes, [value("x", "FP32", (-1, 4))], [value("y", "FP32", (-1, 4))], constants)
 
 

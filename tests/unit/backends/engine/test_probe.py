@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -118,3 +120,10 @@ def test_the_working_folder_lends_no_modules(gpu: FakeGpu, tmp_path: Path, monke
     (tmp_path / "tensorrt.py").write_text("raise SystemExit(7)")
     monkeypatch.chdir(tmp_path)
     assert probe() == DEVICE
+
+
+def test_a_server_loads_neither_onnx_nor_the_gpu_for_it() -> None:
+    script = (
+        "import sys, modelyard.backends.engine.maker; sys.exit(bool({'onnx', 'tensorrt', 'cuda'} & {*sys.modules}))"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

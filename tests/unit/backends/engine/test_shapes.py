@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -89,7 +90,7 @@ def test_parts_cover_the_batch_once_and_in_order(rows: int, top: int) -> None:
     parts = shapes.split(rows, top)
     assert parts[0][0] == 0
     assert parts[-1][1] == rows
-    assert all(stop == start for (_, stop), (start, _) in zip(parts, parts[1:], strict=False))
+    assert all(stop == start for (_, stop), (start, _) in pairwise(parts))
     assert all(stop - start == top for start, stop in parts[:-1])
     assert 0 <= parts[-1][1] - parts[-1][0] <= top
 

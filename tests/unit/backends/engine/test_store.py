@@ -112,6 +112,8 @@ def test_an_engine_that_proved_wrong_is_removed_unless_it_was_replaced(store: En
     assert store.find(KEY) == b"right"
     with store.lock(KEY):
         assert not EngineStore(store.folder, 1).remove(KEY, b"right"), "a builder replaces it just now"
+        assert not EngineStore(store.folder, 1).remove(KEY)
+    assert store.find(KEY) == b"right"
     assert store.remove(KEY, b"right")
     assert not store.remove(KEY)
     assert files(store) == []

@@ -151,6 +151,16 @@ def test_what_dead_builders_of_other_engines_left_goes_when_the_store_is_pruned(
     assert store.find(KEY) == PLAN
 
 
+def test_what_a_dead_builder_left_is_swept_before_the_next_one_begins(store: EngineStore) -> None:
+    publish(store)
+    half = [store.folder / f"{KEY.digest}{ending}" for ending in (".0b.plan.0c.tmp", ".0d.plan", ".json.0e.tmp")]
+    for path in half:
+        path.write_bytes(b"half")
+    with store.lock(KEY):
+        assert not any(path.exists() for path in half), "it may need the room"
+        assert store.find(KEY) == PLAN
+
+
 def test_pruning_leaves_what_is_being_built(store: EngineStore) -> None:
     with store.lock(KEY):
         draft = store.folder / f"{KEY.digest}.0b.plan.0c.tmp"

@@ -55,6 +55,11 @@ def exchange_manifest(store: EngineStore) -> None:
     (store.folder / f"{KEY.digest}.json").write_bytes(harmless.read_bytes())
 
 
+def change_key(store: EngineStore) -> None:
+    (manifest,) = files(store, ".json")
+    manifest.write_text(manifest.read_text().replace("NVIDIA Fake 10", "NVIDIA Fake 11"))
+
+
 def leave_the_folder(store: EngineStore) -> None:
     (manifest,) = files(store, ".json")
     (plan,) = files(store, ".plan")
@@ -105,6 +110,7 @@ Spoil = Callable[[EngineStore], None]
         drop_manifest,
         break_manifest,
         exchange_manifest,
+        change_key,
         leave_the_folder,
         link_plan,
         link_manifest,

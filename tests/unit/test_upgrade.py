@@ -1,0 +1,229 @@
+"""The way of one version to its engine: what each step's failure does to the model, and what is said of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from modelyard import metrics, upgrade
+from modelyard.backends.base import BackendUnavailable, DeviceLost, OutOfMemory
+from modelyard.backends.engine import builder, maker, shapes
+from modelyard.backends.engine.entry import About
+from modelyard.backends.engine.maker import BuildFailed, ModelRefused
+from modelyard.backends.engine.request import Device
+from modelyard.backends.engine.store import EngineStore
+from modelyard.backends.select import Chain
+from modelyard.repository import LoadedVersion
+from modelyard.settings import Settings
+from modelyard.spec import BackendSpec, ToleranceSpec
+from modelyard.upgrade import Upgrade, wants_engine
+from tests.unit.backends.engine.engines import AFFINE, rows, spec_of
+from tests.unit.conftest import Gpu
+from tests.unit.strategies import metric
+
+DEVICE = Device("NVIDIA Fake 10", "9.0", "13.0", "13.0", "10.13.3.9", 2**34)
+SPEC = spec_of().model_copy(
+    update={"name": "upgraded", "backends": (BackendSpec(name="tensorrt"), BackendSpec(name="onnxruntime-cpu"))}
+)
+
+
+class Bench:
+    """A loaded version on ONNX Runtime, a store, and a maker that builds in this process."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.artifact = folder / "model.onnx"
+        self.artifact.write_bytes(AFFINE.SerializeToString())
+        self.store = EngineStore(folder / "engines", 2**30)
+        self.builds = 0
+        self.failure: Exception | None = None
+        self.trial: Exception | None = None
+        self.chain = Chain(self.artifact, SPEC)
+        monkeypatch.setattr(upgrade, "_probed", [])
+        monkeypatch.setattr(maker, "probe", lambda **_: DEVICE)
+        monkeypatch.setattr(maker, "ensure", self.ensure)
+        monkeypatch.setattr(maker, "try_plan", self.try_plan)
+
+    def upgrade(self, *, spec: Any = SPEC, **settings: str) -> Upgrade:
+        loaded: Any = SimpleNamespace(
+            spec=spec,
+            chain=self.chain,
+            manifest=SimpleNamespace(digest="d" * 64),
+            version="1",
+            artifact=self.artifact,
+            inputs=[rows(3)],
+        )
+        named = {f"MODELYARD_{name.upper()}": value for name, value in settings.items()}
+        environment = {"MODELYARD_ENGINE_FOLDER": str(self.store.folder), **named}
+        return Upgrade(cast("LoadedVersion", loaded), Settings.from_environment(environment))
+
+    def ensure(
+        self,
+        store: EngineStore,
+        artifact: Path,
+        digest: str,
+        spec: Any,
+        backend: BackendSpec,
+        device: Device,
+        progress: Callable[[maker.Progress], None],
+        _stop: threading.Event,
+    ) -> bytes:
+        if self.failure:
+            raise self.failure
+        self.builds += 1
+        for step in (0, 4, 10):
+            progress(maker.Progress("building", step, 10, float(step)))
+        plan = builder.build(artifact, shapes.profiles(spec, backend), backend.precision, 2**20).plan
+        key = maker.engine_key(digest, spec, backend, device)
+        with store.lock(key):
+            store.publish(key, plan, About(spec.name, "1", 0.1))
+        return plan
+
+    def try_plan(self, *_: object) -> None:
+        if self.trial:
+            raise self.trial
+
+    @property
+    def active(self) -> str:
+        return self.chain.active.name
+
+    def results(self) -> dict[str, float]:
+        return {
+            result: metric("engine_builds_total", model="upgraded", backend="tensorrt", result=result)
+            for result in metrics.ENGINE_RESULTS
+        }
+
+    def moved(self, before: dict[str, float]) -> set[str]:
+        return {result for result, count in self.results().items() if count > before[result]}
+
+
+@pytest.fixture
+def bench(gpu: Gpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    made = Bench(tmp_path, monkeypatch)
+    yield made
+    made.chain.close()
+
+
+def test_an_engine_is_built_checked_and_adopted(bench: Bench) -> None:
+    right = bench.chain.infer([rows(3)], ["y"])[0]
+    before, steps = bench.results(), metric("engine_build_steps_total", model="upgraded")
+    assert bench.upgrade().run_once()
+    assert bench.active == "tensorrt"
+    assert bench.moved(before) == {"built"}
+    assert metric("engine_build_steps_total", model="upgraded") == steps + 10
+    assert metric("engine_building", model="upgraded") == 0
+    np.testing.assert_allclose(bench.chain.infer([rows(3)], ["y"])[0], right, rtol=1e-5)
+
+
+def test_an_engine_that_is_there_is_taken(bench: Bench) -> None:
+    bench.upgrade().run_once()
+    before = bench.results()
+    bench.upgrade(engine_builds="false").run_once()
+    assert bench.builds == 1
+    assert bench.moved(before) == {"found"}
+
+
+def test_a_plan_that_does_not_load_is_built_anew(bench: Bench) -> None:
+    key = maker.engine_key("d" * 64, SPEC, SPEC.backends[0], DEVICE)
+    with bench.store.lock(key):
+        bench.store.publish(key, b"of another TensorRT", About("upgraded", "1", 0.1))
+    bench.upgrade().run_once()
+    assert (bench.active, bench.builds) == ("tensorrt", 1)
+    assert bench.store.find(key) != b"of another TensorRT"
+
+
+def test_a_plan_that_faults_in_a_child_never_reaches_the_server(bench: Bench) -> None:
+    bench.upgrade().run_once()
+    bench.trial = BuildFailed("CUDA error 700", "other")
+    bench.upgrade().run_once()
+    assert bench.builds == 2
+
+
+def test_where_nothing_is_built_the_command_that_does_is_named(bench: Bench) -> None:
+    assert bench.upgrade(engine_builds="false").run_once()
+    assert "modelyard engines build upgraded" in bench.chain.degraded
+    assert bench.builds == 0
+
+
+def test_answers_that_differ_keep_the_old_backend(bench: Bench, gpu: Gpu) -> None:
+    gpu.set(wrong_answers=True)
+    before = bench.results()
+    assert bench.upgrade().run_once()
+    assert bench.active == "onnxruntime-cpu"
+    assert bench.moved(before) == {"built", "differs"}
+    assert "differs from ONNX Runtime's" in bench.chain.degraded
+
+
+def test_the_tolerance_of_model_yaml_decides(bench: Bench, gpu: Gpu) -> None:
+    gpu.set(wrong_answers=True)
+    loose = BackendSpec(name="tensorrt", tolerance=ToleranceSpec(rtol=0, atol=1e9))
+    bench.upgrade(spec=SPEC.model_copy(update={"backends": (loose, SPEC.backends[1])})).run_once()
+    assert bench.active == "tensorrt"
+
+
+@pytest.mark.parametrize(
+    ("failure", "again", "result"),
+    [
+        (BuildFailed("no memory", "memory"), True, "failed"),
+        (OutOfMemory("none"), True, "failed"),
+        (ModelRefused("operator Foo"), False, "refused"),
+        (RuntimeError("a defect"), False, "failed"),
+    ],
+)
+def test_a_failed_build_leaves_the_model_where_it_is(
+    bench: Bench, failure: Exception, again: bool, result: str
+) -> None:
+    bench.failure, before = failure, bench.results()
+    assert bench.upgrade().run_once() is not again
+    assert bench.active == "onnxruntime-cpu"
+    assert bench.moved(before) == {result}
+    assert bench.chain.sufficient
+
+
+def test_without_a_gpu_the_reason_is_said(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def probe(**_: object) -> Device:
+        raise BackendUnavailable("no NVIDIA driver")
+
+    monkeypatch.setattr(maker, "probe", probe)
+    assert bench.upgrade().run_once()
+    assert bench.chain.degraded == "tensorrt: no NVIDIA driver"
+
+
+def test_a_device_that_is_lost_meanwhile_is_the_end_of_the_chain(bench: Bench) -> None:
+    bench.failure = DeviceLost("CUDA error 719")
+    bench.upgrade().run_once()
+    assert "719" in bench.chain.lost
+
+
+def test_what_may_succeed_later_is_tried_again(bench: Bench) -> None:
+    bench.failure = BuildFailed("no memory", "memory")
+    worker = bench.upgrade(engine_retry_seconds="0.05")
+    worker.start()
+    worker.start()
+    try:
+        _wait(lambda: "no memory" in bench.chain.degraded)
+        bench.failure = None
+        _wait(lambda: bench.active == "tensorrt")
+    finally:
+        worker.stop()
+    assert bench.builds == 1
+
+
+def test_only_a_model_that_lists_tensorrt_wants_an_engine() -> None:
+    assert wants_engine(SPEC)
+    assert not wants_engine(SPEC.model_copy(update={"backends": SPEC.backends[1:]}))
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    waited = threading.Event()
+    for _ in range(500):
+        if condition():
+            return
+        waited.wait(0.02)
+    raise AssertionError("it did not happen")
