@@ -37,6 +37,9 @@ STOP_SECONDS = 15.0
 MEMORY_SECONDS = 5.0
 """Between two looks at the device's memory."""
 
+_NOT_THE_PLANS = {"memory", "timeout", "stopped"}
+"""Kinds of failed trials that say nothing against the plan: it is kept, and tried again later."""
+
 _probing = threading.Lock()
 _probed: list[Device] = []
 
@@ -140,10 +143,8 @@ class Upgrade:
         try:
             maker.try_plan(self._store, key, self._spec, self._backend, self._stop)
             backend = TensorRtBackend(plan, self._spec, self._backend)
-        except BuildStopped:
-            raise
         except (BuildFailed, PlanRefused) as error:
-            if not self._builds:
+            if not self._builds or (isinstance(error, BuildFailed) and error.kind in _NOT_THE_PLANS):
                 raise
             log.error("%s: %s; it is built anew", self._spec.name, error)
             self._store.remove(key, plan)

@@ -24,6 +24,7 @@ from tests.integration.gpu_asks import (
     ask_http,
     check_active,
     check_ready,
+    config,
     counts,
     metric,
     readiness,
@@ -138,12 +139,19 @@ def test_a_sticky_error_ends_the_process(case: Case, repository: Path, device: G
         assert again.stop() == 0
 
 
-def test_a_sticky_error_before_the_engine_is_adopted(repository: Path, device: Gpu) -> None:
-    """Met while it was warmed, beside the serving: the context is as dead, and it is the engine's doing."""
+def test_a_sticky_error_before_the_engine_is_adopted_costs_no_server(repository: Path, tmp_path: Path) -> None:
+    """An engine is tried in a child: one that faults would end the server at every start."""
+    device = Gpu(tmp_path)
+    assert device.run("engines", "build", NAME, "--repository", repository).code == 0
     device.set(execute={"error": 700})
     with gpu_server(repository, device) as server:
-        assert server.process.wait(RESTART_SECONDS) == EXIT_LOST
-        assert f"{ENGINE} is lost to this process: CUDA error 700" in server.log()
+        until(lambda: "700" in config(server).get("degraded", ""), "the engine is given up", 40)
+        check_ready(server, True)
+        check_active(server, CUDA, ENGINE, "700")
+        assert counts(server) == {"build failed": 1, f"fallback {ENGINE} unavailable": 1}
+        assert device.built() == 2, "ahead of time, and once more"
+        assert device.plans() == []
+        assert server.stop() == 0
 
 
 def test_the_supervisor_starts_a_new_worker(repository: Path, device: Gpu) -> None:

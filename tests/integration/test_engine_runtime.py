@@ -72,16 +72,19 @@ def test_for_want_of_memory_the_next_link_runs_the_batch_and_lanes_are_closed(se
 
 
 def test_an_engine_that_finds_no_memory_at_all_is_not_adopted(server: Server, device: Gpu) -> None:
+    """It stays in the store: nothing is wrong with it."""
     device.set(malloc_fails_after=0)
-    moved = Moved(server)
+    moved, plans = Moved(server), device.plans()
     reload(server)
     until(lambda: moved().get(f"fallback {ENGINE} unavailable") == 1, "the engine is given up", 30)
     assert moved() == {"build failed": 1, f"fallback {ENGINE} unavailable": 1}
     check_ready(server, True)
     check_active(server, CUDA, ENGINE, "memory")
+    assert device.plans() == plans
     device.set()
     reload(server)
     wait_active(server, ENGINE)
+    assert moved()["build found"] == 1
 
 
 def test_when_no_backend_has_memory_callers_are_told_to_come_back(device: Gpu, tmp_path: Path) -> None:

@@ -145,6 +145,15 @@ def test_a_plan_that_faults_in_a_child_never_reaches_the_server(bench: Bench) ->
     assert bench.builds == 2
 
 
+def test_a_trial_without_memory_or_time_says_nothing_against_the_plan(bench: Bench) -> None:
+    bench.upgrade().run_once()
+    for kind in ("memory", "timeout"):
+        bench.trial = BuildFailed(f"no {kind}", kind)
+        assert not bench.upgrade().run_once(), "to be tried again"
+    assert bench.builds == 1
+    assert bench.store.entries()
+
+
 def test_where_nothing_is_built_the_command_that_does_is_named(bench: Bench) -> None:
     assert bench.upgrade(engine_builds="false").run_once()
     assert "modelyard engines build upgraded" in bench.chain.degraded

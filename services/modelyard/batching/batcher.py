@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from modelyard.batching.batch import bucket, merge, pad, split
+from modelyard.batching.batch import bucket, merge, pad, split, without_frames
 from modelyard.batching.cost import CostModel
 from modelyard.batching.in_loop import InLoop
 from modelyard.tensors import Array
@@ -259,7 +259,7 @@ class Batcher:
             results = list(parts)
         except Exception as error:
             retried = len(batch) > 1
-            results = [self._run_alone(item) for item in batch] if retried else [error]
+            results = [self._run_alone(item) for item in batch] if retried else [without_frames(error)]
         seconds = time.perf_counter() - started
         failed = sum([isinstance(result, Exception) for result in results])
         rows = sum([item.rows for item in batch])
@@ -284,7 +284,7 @@ class Batcher:
         try:
             return self._run([item], watched=False)[0][0]
         except Exception as error:
-            return error
+            return without_frames(error)
 
     def _finish(self, batch: list[Item], results: list[Result], execution: Execution, *, in_thread: bool) -> None:
         if not execution.failed:

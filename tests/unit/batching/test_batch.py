@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.batching.batch import bucket, merge, pad, split
+from modelyard.batching.batch import bucket, merge, pad, split, without_frames
 from tests.unit.strategies import DATATYPES, Array, arrays, same
 
 
@@ -53,3 +53,14 @@ def test_one_request_is_not_copied() -> None:
     assert merge([[array]])[0] is array
     assert split([array], [2])[0][0] is array
     assert pad([array], 2)[0] is array
+
+
+def test_an_error_that_is_kept_keeps_no_frames() -> None:
+    try:
+        try:
+            raise KeyError("first")
+        except KeyError:
+            raise ValueError("second") from None
+    except ValueError as error:
+        kept = without_frames(error)
+    assert (kept.__traceback__, kept.__context__, str(kept)) == (None, None, "second")

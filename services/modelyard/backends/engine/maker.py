@@ -118,7 +118,7 @@ def try_plan(store: EngineStore, key: EngineKey, spec: ModelSpec, backend: Backe
         spec=spec,
         backend=backend,
     )
-    _Follow(TRY_SECONDS, lambda _: None).run(request, stop, TRY_SECONDS)
+    _Follow(TRY_SECONDS, lambda _: None).run(request, stop)
 
 
 def ensure(
@@ -178,10 +178,11 @@ class _Follow:
         self._build_seconds, self._progress = build_seconds, progress
         self._started = time.monotonic()
 
-    def run(
-        self, request: BuildRequest | TryRequest, stop: threading.Event, start_seconds: float = _START_SECONDS
-    ) -> None:
-        self._allow(start_seconds, "the child did not start", "other")
+    def run(self, request: BuildRequest | TryRequest, stop: threading.Event) -> None:
+        if isinstance(request, TryRequest):
+            self._allow(TRY_SECONDS, "the engine did not run", "timeout")
+        else:
+            self._allow(_START_SECONDS, "the builder did not start", "other")
         with ChildProcess(request, stop) as child:
             try:
                 while (event := child.event(self._deadline)) is not None and event["event"] == "progress":
