@@ -138,9 +138,10 @@ def check_ready(server: Server, ready: bool) -> None:
     assert server.status("/v2/health/live") == 200
 
 
-def config(server: Server) -> dict[str, str]:
-    """The parameters of the model's configuration: backend, precision, and why it is degraded."""
-    status, body = server.get(f"/v2/models/{server.name}/config")
+def config(server: Server, version: str = "") -> dict[str, str]:
+    """The parameters of a version's configuration: backend, precision, and why it is degraded."""
+    of = f"/versions/{version}" if version else ""
+    status, body = server.get(f"/v2/models/{server.name}{of}/config")
     assert status == 200, body
     parameters = json.loads(body)["parameters"]
     return {name: value["string_value"] for name, value in parameters.items()}

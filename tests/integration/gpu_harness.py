@@ -189,6 +189,15 @@ def gpu_server(
 
 def reload(server: Server) -> None:
     """Unload the model and load it again: what is on disk and on the device is looked at anew."""
-    for what in ("unload", "load"):
-        reply = httpx.post(f"{server.url}/v2/repository/models/{NAME}/{what}", timeout=60)
-        assert reply.status_code == httpx.codes.OK, reply.text
+    _administer(server, "unload")
+    load_again(server)
+
+
+def load_again(server: Server) -> None:
+    """Load versions that have come, beside those that are served."""
+    _administer(server, "load")
+
+
+def _administer(server: Server, what: str) -> None:
+    reply = httpx.post(f"{server.url}/v2/repository/models/{NAME}/{what}", timeout=60)
+    assert reply.status_code == httpx.codes.OK, reply.text

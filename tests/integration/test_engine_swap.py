@@ -20,9 +20,22 @@ from tests.integration.gpu_asks import (
     config,
     counts,
     metric,
+    replies,
+    shown,
     wait_active,
 )
-from tests.integration.gpu_harness import BUCKETS, CUDA, ENGINE, NAME, Gpu, echo_repository, gpu_server, reload
+from tests.integration.gpu_harness import (
+    BUCKETS,
+    CUDA,
+    ENGINE,
+    NAME,
+    Gpu,
+    add_version,
+    echo_repository,
+    gpu_server,
+    load_again,
+    reload,
+)
 from tests.integration.gpu_load import clients
 from tests.integration.harness import Server
 
@@ -113,6 +126,27 @@ def test_every_bucket_of_every_lane_is_warm_when_the_engine_is_adopted(repositor
     assert counted["enqueues"] == 2 * LANES * len(BUCKETS), "once to warm up and once to be captured"
     assert counted["graph_launches"] >= LANES * len(BUCKETS) + 2 * BUCKETS[-1]
     assert counted.get("pageable_copies", 0) == 0
+
+
+def test_a_new_version_gets_an_engine_of_its_own(tmp_path: Path) -> None:
+    """While it is built, the version before stays on its own."""
+    device, own = Gpu(tmp_path), echo_repository(tmp_path / "repository")
+    with gpu_server(own, device, admin=True) as server:
+        wait_active(server, ENGINE)
+        device.set(build={"seconds": 1})
+        add_version(own, 2)
+        load_again(server)
+        assert shown(server) == {ENGINE: 1, CUDA: 1}
+        said = [config(server, version) for version in ("1", "2")]
+        assert [(of["backend"], "degraded" in of) for of in said] == [(ENGINE, False), (CUDA, True)]
+        assert [metric(server, "backend_degraded", version=version) for version in ("1", "2")] == [0, 1]
+        wait_active(server, ENGINE)
+        assert shown(server) == {ENGINE: 2}
+        assert counts(server) == {"build built": 2}
+        assert len(device.plans()) == len(device.manifests()) == 2
+        check_ready(server, True)
+        assert [reply.backend for reply in replies(server, 1.5)] == [ENGINE, ENGINE]
+        assert server.stop() == 0
 
 
 def test_under_load_nothing_is_lost_while_an_engine_is_built_checked_and_swapped_in(
