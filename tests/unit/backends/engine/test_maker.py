@@ -292,16 +292,3 @@ def test_a_builder_dies_with_the_server_that_started_it(wish: Wish, gpu: FakeGpu
     gpu.set()
     wish.ensure()
     assert gpu.count("builds") == 1
-
-
-def test_an_engine_that_faults_is_not_published_and_one_that_is_there_is_tried_first(gpu: FakeGpu, wish: Wish) -> None:
-    gpu.set(execute={"error": 700})
-    with pytest.raises(BuildFailed, match="700"):
-        wish.ensure()
-    assert wish.store.find(wish.key()) is None
-    gpu.set()
-    wish.ensure()
-    maker.try_plan(wish.store, wish.key(), wish.spec, wish.backend, wish.stop)
-    gpu.set(execute={"error": 700})
-    with pytest.raises(BuildFailed, match="700"):
-        maker.try_plan(wish.store, wish.key(), wish.spec, wish.backend, wish.stop)
