@@ -265,7 +265,10 @@ class Pipeline:
         memory = shared.memory if "memory" in spec.cache.tiers else None
         redis = shared.redis if "redis" in spec.cache.tiers else None
         identity = CacheIdentity(spec.name, self.manifest.digest, spec.batched, self._datatypes, spec.cache.ttl_seconds)
-        return ResponseCache(identity, memory, redis, self._submit, shared.settings.cache_factor)
+        settings = shared.settings
+        return ResponseCache(
+            identity, memory, redis, self._submit, settings.cache_factor, settings.cache_evidence_seconds
+        )
 
 
 def _arrays(inputs: Sequence[Tensor]) -> tuple[list[Array], int]:

@@ -38,6 +38,11 @@ class Settings(BaseModel):
         ge=0,
         description="a cache tier may take 1/factor of the model's time beyond what its hits save; 0: always used",
     )
+    cache_evidence_seconds: float = Field(
+        1.0,
+        gt=0,
+        description="a cache tier is judged each time that its look-ups have kept the event loop busy so long",
+    )
     engine_folder: Path = Field(
         Path.home() / ".cache" / "modelyard" / "engines", description="where built TensorRT engines are kept"
     )

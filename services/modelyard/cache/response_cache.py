@@ -21,7 +21,7 @@ from modelyard.cache.key import Signature, row_keys
 from modelyard.cache.memory import MemoryStore
 from modelyard.cache.rows import assemble, finite_rows, separate, take
 from modelyard.cache.store import MISS, Key, Missing, Row, Store
-from modelyard.cache.worth import PerRow, Share, Worth
+from modelyard.cache.worth import EVIDENCE, PerRow, Share, Worth
 from modelyard.errors import ModelyardError
 from modelyard.tensors import Array, Tensor
 
@@ -66,16 +66,17 @@ class ResponseCache:
         redis: Store | None,
         compute: Compute,
         factor: float = 0.0,
+        evidence: float = EVIDENCE,
     ) -> None:
-        """`factor`: a tier that never hits may take this part of the model's time (worth.py)."""
+        """`factor`: a tier that never hits may take this part of the model's time; `evidence`: see worth.py."""
         self._identity = identity
         self._memory = memory
         self._redis = redis
         self._compute = compute
         self._flights: dict[Key, Flight] = {}
-        self.tiers = {"memory": Worth(factor)} if memory is not None else {}
+        self.tiers = {"memory": Worth(factor, evidence)} if memory is not None else {}
         if redis is not None:
-            self.tiers["redis"] = Worth(factor)
+            self.tiers["redis"] = Worth(factor, evidence)
         self.pays = True
         """False while no tier is worth asking: then the model is to be run without the cache."""
         self._known = Share()

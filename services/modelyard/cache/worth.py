@@ -9,10 +9,10 @@ That is decided each time that look-ups have taken EVIDENCE seconds, however man
 out costs nothing, but its hits are unknown: after REST seconds it is used once more until there is evidence.
 """
 
-EVIDENCE = 0.25
+EVIDENCE = 1.0
 """Seconds of look-ups on which a decision rests: what is looked up seldom costs too little to decide about."""
 REST = 300.0
-"""Seconds for which a tier is left out. Evidence gathered once in these takes a thousandth of a core at most."""
+"""Seconds for which a tier is left out. Evidence gathered once in these takes three thousandths of a core at most."""
 WEIGHT = 0.3
 """Of the newest period in a smoothed value: a tier that has paid is not left out for one burst of new rows."""
 RECENT = 1000
@@ -71,11 +71,12 @@ class Share:
 class Worth:
     """One tier for one model."""
 
-    __slots__ = ("_again", "_factor", "_hits", "admitted", "look_up")
+    __slots__ = ("_again", "_evidence", "_factor", "_hits", "admitted", "look_up")
 
-    def __init__(self, factor: float) -> None:
-        """`factor` 0: always used."""
+    def __init__(self, factor: float, evidence: float = EVIDENCE) -> None:
+        """`factor` 0: always used. `evidence`: seconds of look-ups between two decisions."""
         self._factor = factor
+        self._evidence = evidence
         self._hits = PerRow()
         self._again = 0.0
         self.look_up = PerRow()
@@ -91,7 +92,7 @@ class Worth:
     def review(self, model: PerRow, now: float) -> None:
         """Decide when there is evidence. `model`: seconds of a row without the cache."""
         if self.admitted:
-            if model.rows and self.look_up.pending >= EVIDENCE:
+            if model.rows and self.look_up.pending >= self._evidence:
                 self.look_up.settle()
                 self._hits.settle()
                 self.admitted = pays(self.look_up.value, self._hits.value, model.value, self._factor)
