@@ -152,7 +152,7 @@ def active(server: Server) -> str:
     return config(server)["backend"]
 
 
-def wait_active(server: Server, backend: str, seconds: float = 30.0) -> None:
+def wait_active(server: Server, backend: str, seconds: float = 60.0) -> None:
     """Until the model runs on `backend`."""
     until(lambda: active(server) == backend, f"{backend} is active", seconds)
 

@@ -37,7 +37,7 @@ from tests.integration.harness import Server
 
 EXIT_LOST = 70
 EXIT_SECONDS = 12.0
-RESTART_SECONDS = 30.0
+RESTART_SECONDS = 60.0
 AT_ONCE = 6
 
 
@@ -130,13 +130,6 @@ def test_a_sticky_error_ends_the_process(case: Case, repository: Path, device: G
         assert (0, before | {f"error {case.backend} lost": 1}) in samples, samples[-3:]
         assert server.process.wait(EXIT_SECONDS) == EXIT_LOST
         assert "this process ends, to be started again" in server.log()
-    device.set()
-    with gpu_server(repository, device) as again:
-        wait_active(again, ENGINE)
-        check_active(again, ENGINE)
-        check_ready(again, True)
-        assert counts(again) == {"build found": 1}
-        assert again.stop() == 0
 
 
 def test_a_sticky_error_before_the_engine_is_adopted_costs_no_server(repository: Path, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ One server loads its model again for each case; what lies in the folder is chang
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from tests.integration.gpu_harness import CUDA, ENGINE, NAME, Gpu, echo_reposito
 from tests.integration.harness import Server
 
 SOMEBODY = 12_345
+DIGEST_BYTES = 32
 
 
 @pytest.fixture(scope="module")
@@ -132,12 +135,35 @@ def test_a_good_plan_is_found(server: Server, device: Gpu) -> None:
     assert (device.built(), device.plans()) == (built, [plan])
 
 
-@pytest.mark.parametrize("kind", ["corrupt", "foreign"])
-def test_a_plan_that_tensorrt_cannot_read_is_built_anew(kind: str, server: Server, device: Gpu) -> None:
-    """It is what the store wrote: TensorRT, or the device, is another one than it was."""
-    device.set(plan={"fail": kind, "times": 1}, build={"seconds": 1})
-    moved, built, said = Moved(server), device.built(), server.log()
+def publish(device: Gpu, plan: bytes) -> None:
+    """As the store would: the manifest answers for it."""
+    path, manifest = only(device.plans()), only(device.manifests())
+    path.write_bytes(plan)
+    digest = {"sha256": hashlib.sha256(plan).hexdigest(), "bytes": len(plan)}
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | digest))
+
+
+def of_another_tensorrt(plan: bytes) -> bytes:
+    """A plan whose version stands where the fake looks for it."""
+    body = plan[:-DIGEST_BYTES].replace(b'"version": "10.', b'"version": "11.')
+    assert body != plan[:-DIGEST_BYTES]
+    return body + hashlib.sha256(body).digest()
+
+
+def of_nothing(plan: bytes) -> bytes:
+    """As long as a plan."""
+    return bytes(len(plan))
+
+
+@pytest.mark.parametrize("become", [of_another_tensorrt, of_nothing])
+def test_a_plan_that_tensorrt_cannot_read_is_built_anew(
+    become: Callable[[bytes], bytes], server: Server, device: Gpu
+) -> None:
+    """The store has nothing against it; TensorRT has."""
     bad = only(device.plans())
+    publish(device, become(bad.read_bytes()))
+    device.set(build={"seconds": 15})  # the timing cache shortens that to a tenth
+    moved, built, said = Moved(server), device.built(), server.log()
     reload(server)
     until(lambda: "it is built anew" in server.log().removeprefix(said), "the plan was refused", 30)
     assert {reply.backend for reply in replies(server, 1.75)} == {CUDA}, "the fallback serves meanwhile"
