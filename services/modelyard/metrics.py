@@ -124,7 +124,7 @@ engine_builds = _counter("engine_builds", "Engines prepared, by how it went.", (
 engine_build_duration = _histogram(
     "engine_build_duration_seconds", "Building one engine.", ("model", "backend", "result"), BUILD_BUCKETS
 )
-engine_build_steps = _counter("engine_build_steps", "Steps of builds that were reported as done; fast ones are not all reported.", ("model",))
+engine_build_steps = _counter("engine_build_steps", "Steps of builds that were reported as done.", ("model",))
 engine_building = Gauge(_PREFIX + "engine_building", "Engines being prepared.", ("model",), multiprocess_mode="livesum")
 gpu_memory_used = Gauge(
     _PREFIX + "gpu_memory_used_bytes", "Memory in use on the device, by everybody.", ("gpu",), multiprocess_mode="max"
