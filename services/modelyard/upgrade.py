@@ -10,12 +10,13 @@ the log say why. What may succeed later (a build without memory or time) is trie
 import logging
 import threading
 import time
+from contextlib import suppress
 
 import numpy as np
 
 from modelyard import metrics, parity
 from modelyard.backends.base import BackendUnavailable, DeviceLost, OutOfMemory
-from modelyard.backends.engine import cuda, maker
+from modelyard.backends.engine import cuda, library, maker
 from modelyard.backends.engine.entry import EngineKey
 from modelyard.backends.engine.maker import BuildFailed, BuildStopped, ModelRefused, Progress
 from modelyard.backends.engine.request import Device
@@ -67,6 +68,7 @@ class Upgrade:
             metrics.engine_builds.labels(self._spec.name, ENGINE, result)
         metrics.engine_build_steps.labels(self._spec.name)
         self._building = metrics.engine_building.labels(self._spec.name)
+        _import_early()
 
     def start(self) -> None:
         """Begin in a thread; nothing happens when it has begun already."""
@@ -220,6 +222,13 @@ class _Report:
             log.info(
                 "%s: engine, %s, step %d%s, %.0f s", self._model, progress.phase, progress.step, of, progress.seconds
             )
+
+
+def _import_early() -> None:
+    """An import stops all threads while libraries are loaded: TensorRT's before anybody is served, not meanwhile."""
+    with suppress(BackendUnavailable):
+        cuda.runtime()
+        library.load()
 
 
 def _device(stop: threading.Event) -> Device:

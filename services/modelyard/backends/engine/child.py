@@ -65,6 +65,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is expected here; gigabytes of core file are not
     request = _REQUESTS.validate_json(sys.stdin.buffer.read())
     _end_with(request.parent)
+    os.nice(_NICENESS)  # serving keeps the cores
     try:
         if isinstance(request, ProbeRequest):
             events.say("device", **asdict(_probe()))
@@ -72,7 +73,6 @@ def main() -> None:
             _try_stored(request)
             events.say("tried")
         else:
-            os.nice(_NICENESS)  # serving keeps the cores
             _build(request, events)
     except builder.UnsupportedModel as error:
         events.fail("operator", error)
