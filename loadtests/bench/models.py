@@ -184,7 +184,7 @@ def _write_encoder_int8(path: Path) -> None:
 
 
 def _write_convnet(path: Path) -> None:
-    from loadtests.gpu.networks import export_convnet
+    from loadtests.bench.convnet import export_convnet
 
     export_convnet(path)
 
