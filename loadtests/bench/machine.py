@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,10 +29,10 @@ def machine() -> dict[str, Any]:
     }
 
 
-def packages() -> dict[str, str]:
-    """The versions of what ours is made of."""
+def packages(names: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """The versions of those that are installed; by default of what ours is made of."""
     found = {}
-    for name in PACKAGES:
+    for name in names:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +32,6 @@ def facts() -> dict[str, Any]:
     if done.returncode:
         return {"absent": f"the process that asked the driver ended with {done.returncode}"}
     found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def packages() -> dict[str, str]:
-    """The versions of what may be measured, where they are installed."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return found
 
 

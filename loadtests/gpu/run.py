@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadtests.bench import machine
 from loadtests.bench.command import Say
 from loadtests.bench.core import DOCS
 from loadtests.bench.models import model_path
@@ -53,7 +54,7 @@ class Options:
 def run(options: Options, say: Say) -> tuple[Figures, Path]:
     """Measure what can be measured; the document and where it lies."""
     began, taken, found = time.monotonic(), Taken(say), device.facts()
-    taken.versions |= device.packages()
+    taken.versions |= machine.packages(device.PACKAGES)
     say(f"device: {found.get('absent') or found.get('name') or 'unknown'}")
     shutil.rmtree(FOLDER / "engines", ignore_errors=True)  # the first build has to be a cold one
     document = _document(options, taken, found, began)

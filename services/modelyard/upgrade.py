@@ -117,8 +117,18 @@ class Upgrade:
             if self._stop.wait(wait):
                 return
             wait = max(wait, min(2 * wait, LAST_RETRY_SECONDS))
-        while self._chain.active.name == ENGINE and not self._stop.wait(MEMORY_SECONDS):
-            _show_memory()
+        if ENGINE not in self._chain.refusals:
+            self._watch_memory()
+
+    def _watch_memory(self) -> None:
+        """Show the device's memory from time to time, until it cannot be asked any more."""
+        try:
+            while not self._stop.wait(MEMORY_SECONDS):
+                _show_memory()
+        except DeviceLost as error:
+            self._chain.lose(str(error), ENGINE)
+        except Exception as error:
+            log.warning("%s: the device's memory is no longer shown: %s", self._spec.name, error)
 
     def _prepare(self) -> TensorRtBackend:
         """An engine that is loaded, warmed and right. Raises what `run_once` knows."""
@@ -131,10 +141,10 @@ class Upgrade:
             backend = TensorRtBackend(self._build(device), self._spec, self._backend)
         try:
             self._check(backend)
+            _show_memory()
         except BaseException:
             backend.close()
             raise
-        _show_memory()
         return backend
 
     def _load_stored(self, key: EngineKey) -> TensorRtBackend | None:

@@ -25,40 +25,39 @@ WAITING = "waiting"
 BUILDING = "building"
 
 
-class ProbeRequest(BaseModel):
+class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-    do: Literal["probe"] = "probe"
     parent: int
     """Process id of the maker: the child ends with it."""
 
 
-class BuildRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    do: Literal["build"] = "build"
-    parent: int
+class ProbeRequest(_Request):
+    do: Literal["probe"] = "probe"
+
+
+class _EngineRequest(_Request):
     folder: Path
     max_bytes: int
     key: EngineKey
-    version: str
-    artifact: Path
     spec: ModelSpec
     backend: BackendSpec
+
+
+class TryRequest(_EngineRequest):
+    """Run every bucket of an engine that the store has."""
+
+    do: Literal["try"] = "try"
+
+
+class BuildRequest(_EngineRequest):
+    """Build an engine, run it, and publish it in the store."""
+
+    do: Literal["build"] = "build"
+    version: str
+    artifact: Path
     workspace_bytes: int
     again: bool = False
     """True: build it though the store has it."""
-
-
-class TryRequest(BaseModel):
-    """Run every bucket of an engine that the store has."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    do: Literal["try"] = "try"
-    parent: int
-    folder: Path
-    max_bytes: int
-    key: EngineKey
-    spec: ModelSpec
-    backend: BackendSpec
 
 
 @dataclass(frozen=True, slots=True)
