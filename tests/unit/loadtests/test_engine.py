@@ -62,17 +62,17 @@ def _response(status: int, row: list[float]) -> bytes:
 
 
 async def load(answer: Answer, **options: Any) -> dict[str, Any]:
-    """The result of a plan against a stub."""
+    """The result of a plan against a stub; what a busy machine sends late still finds its connection."""
     async with stub(answer) as endpoint:
-        given = {"seconds": 0.6, "warm": 2, "deadline": 1.0, **options}
+        given = {"seconds": 0.6, "warm": 2, "deadline": 1.0, "patience": 10.0, **options}
         return await asyncio.wait_for(Engine(Plan("echo", [endpoint], **given)).run(), 20)
 
 
 async def test_open_loop_sends_what_the_schedule_says() -> None:
     result = await load(right, rate=200, kind="constant")
     assert result["offered"] == 120
-    counts = result["counts"]  # on a busy machine some are late, or find no connection
-    assert counts["ok"] + counts["late"] + counts["unsent"] == 120
+    counts = result["counts"]  # on a busy machine some are late
+    assert counts["ok"] + counts["late"] == 120
     assert result["goodput"] == pytest.approx(counts["ok"] / 0.6)
 
 
@@ -86,7 +86,7 @@ async def test_a_stall_is_not_hidden_by_asking_less() -> None:
             await asyncio.sleep(0.9 - now)
         return await right(0, row)
 
-    result = await load(stalling, rate=300, seconds=1.2)
+    result = await load(stalling, rate=300, seconds=1.2, deadline=10.0)
     # a closed loop would have seen one slow request a connection, two of 200; here two fifths of all were slow
     assert result["latency"]["answered"]["p90"] > 0.2
     assert result["counts"]["ok"] == result["offered"]
@@ -98,7 +98,7 @@ async def test_latency_counts_from_the_intended_time_also_without_connections() 
         return await right(0, row)
 
     # one connection answers ten a second; fifty a second are asked for
-    result = await load(slow, rate=50, kind="constant", connections=1, patience=10.0, deadline=10.0)
+    result = await load(slow, rate=50, kind="constant", connections=1, deadline=10.0)
     assert result["counts"]["ok"] == 30
     assert result["latency"]["answered"]["max"] > 1.5
     assert result["latency"]["schedule"]["max"] > 1.5
@@ -145,7 +145,7 @@ async def test_every_outcome_is_counted_apart() -> None:
     assert counts["refused"] == given[0] + given[1] == result["latency"]["refused"]["count"]
     assert [counts[name] for name in ("expired", "failed", "broken")] == [given[2], given[3], given[4]]
     assert counts["wrong"] == given[5] + given[6]
-    assert counts["ok"] + counts["late"] == given[7]  # on a busy machine some are late, or find no connection
+    assert counts["ok"] + counts["late"] == given[7]  # on a busy machine some are late
     assert min(given.values()) > 0
     assert any(text.startswith("failed: 500") for text in result["errors"])
 
