@@ -8,9 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+
+from modelyard.authoring.weights import load_weights, save_weights
 
 BUILD = Path(__file__).resolve().parent / "build"
 """What training leaves for the export; git ignores it."""
@@ -51,9 +52,8 @@ class DigitsNetwork(nn.Module):
 
 
 def save(network: DigitsNetwork, report: dict[str, Any]) -> None:
-    """Write the weights as plain arrays (no pickle) and the report of how good they are."""
-    BUILD.mkdir(exist_ok=True)
-    np.savez(WEIGHTS, **{name: value.numpy() for name, value in network.state_dict().items()})
+    """Write the weights and the report of how good they are."""
+    save_weights(WEIGHTS, network)
     REPORT.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
@@ -61,6 +61,5 @@ def load() -> tuple[DigitsNetwork, dict[str, Any]]:
     """The trained network, ready to infer, and its report. Raises FileNotFoundError when there is none."""
     report: dict[str, Any] = json.loads(REPORT.read_text(encoding="utf-8"))
     network = DigitsNetwork()
-    with np.load(WEIGHTS, allow_pickle=False) as weights:
-        network.load_state_dict({name: torch.from_numpy(weights[name]) for name in weights.files})
+    load_weights(WEIGHTS, network)
     return network.eval(), report

@@ -16,8 +16,9 @@ import dataset
 import network
 import numpy as np
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor, nn
+
+from modelyard.authoring.script import progress
 
 BATCH = 64
 PEAK_LEARNING_RATE = 4e-3
@@ -65,8 +66,8 @@ def _fit(rows: dataset.Rows, epochs: int, seed: int) -> network.DigitsNetwork:
     steps = -(-len(rows.labels) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LEARNING_RATE, epochs=epochs, steps_per_epoch=steps)
     loss_of = nn.CrossEntropyLoss(label_smoothing=0.05)
-    with _progress() as progress:
-        task = progress.add_task("training", total=epochs, loss=float("nan"))
+    with progress() as bar:
+        task = bar.add_task("training", total=epochs, loss=float("nan"))
         for epoch in range(epochs):
             total = 0.0
             for images, labels in _batches(rows, seed + epoch):
@@ -76,7 +77,7 @@ def _fit(rows: dataset.Rows, epochs: int, seed: int) -> network.DigitsNetwork:
                 optimizer.step()
                 schedule.step()
                 total += loss.item()
-            progress.update(task, advance=1, loss=total / steps)
+            bar.update(task, advance=1, loss=total / steps)
     return model.eval()
 
 
@@ -101,16 +102,6 @@ def _labels(model: network.DigitsNetwork, images: np.ndarray) -> np.ndarray:
 def _recall(labels: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """Share of each digit's held-out rows that were recognised."""
     return {str(digit): float(np.mean(labels[truth == digit] == digit)) for digit in range(10)}
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("epochs, loss {task.fields[loss]:.3f}"),
-        TimeElapsedColumn(),
-    )
 
 
 if __name__ == "__main__":

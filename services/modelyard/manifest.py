@@ -1,6 +1,6 @@
 """A version folder and its manifest: the sha256 of every file, written last and read first.
 
-    models/<model>/versions/<version>/manifest.json, model.onnx, golden.json, ...
+    models/<model>/versions/<version>/manifest.json, model.onnx, golden.json, evaluation.npz, ...
 
 `publish` makes a version appear whole or not at all; `read_manifest` refuses a folder that is not what was published.
 """
@@ -20,11 +20,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from modelyard.errors import ConfigurationError
+from modelyard.evaluation import Evaluation, write_evaluation
 from modelyard.golden import write_golden
+from modelyard.spec import MODEL_YAML, Precision, TensorSpec, read_spec
 from modelyard.tensors import Tensor
 
 MANIFEST = "manifest.json"
 GOLDEN = "golden.json"
+EVALUATION = "evaluation.npz"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """What a model, a version and a file of a version may be called: no separators, nothing hidden."""
 
@@ -33,6 +36,14 @@ class FileEntry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: int = Field(ge=0)
+
+
+class Interface(BaseModel):
+    """What callers rely on: the version's inputs and outputs, as model.yaml said when it was published."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
 
 
 class Manifest(BaseModel):
@@ -46,14 +57,22 @@ class Manifest(BaseModel):
     metrics: dict[str, float] = {}
     libraries: dict[str, str] = {}
     golden: str | None = None
+    evaluation: str | None = None
+    interface: Interface | None = None
+    precision: Precision = "fp32"
+    parent: str | None = None
+    """The version that this one was made from; its figures beside the parent's are in `comparison`."""
+    comparison: dict[str, float] = {}
 
     @property
     def digest(self) -> str:
         """The identity of the model in cache keys and metrics, in hex.
 
         The sha256 of the artifact, or of the list of all files when it has others beside it: their weights count too.
+        What the version is only judged by does not.
         """
-        parts = {name: entry.sha256 for name, entry in self.files.items() if name != self.golden}
+        judged_by = {self.golden, self.evaluation}
+        parts = {name: entry.sha256 for name, entry in self.files.items() if name not in judged_by}
         if list(parts) == [self.artifact]:
             return parts[self.artifact]
         return hashlib.sha256(json.dumps(sorted(parts.items())).encode()).hexdigest()
@@ -87,21 +106,22 @@ def publish(
     metrics: Mapping[str, float] | None = None,
     libraries: Mapping[str, str] | None = None,
     extra_files: Sequence[Path] = (),
+    evaluation: Evaluation | None = None,
+    interface: Interface | None = None,
+    precision: Precision = "fp32",
+    parent: str | None = None,
+    comparison: Mapping[str, float] | None = None,
 ) -> Path:
     """Make `versions/<version>` out of the artifact; return the folder.
 
-    The folder is filled under a temporary name, flushed to disk and renamed. Raises ConfigurationError when the version
-    stands already or its name is not allowed.
+    The folder is filled under a temporary name, flushed to disk and renamed. `interface` is that of model.yaml unless
+    it is given. Raises ConfigurationError when the version stands already or its name is not allowed.
     """
-    if not NAME.fullmatch(version):
-        raise ConfigurationError(f"'{version}' cannot name a version: letters, digits, '.', '_' and '-' only")
-    names = [source.name for source in (artifact, *extra_files)]
-    for name in names:
-        if not NAME.fullmatch(name) or name in (MANIFEST, GOLDEN) or names.count(name) > 1:
-            raise ConfigurationError(f"'{name}' cannot name a file of a version, or is given twice")
+    _check_names(model_dir, version, [source.name for source in (artifact, *extra_files)])
+    if interface is None and (model_dir / MODEL_YAML).exists():
+        spec = read_spec(model_dir)
+        interface = Interface(inputs=spec.inputs, outputs=spec.outputs)
     target = model_dir / "versions" / version
-    if target.exists():
-        raise ConfigurationError(f"version {version} of '{model_dir.name}' stands already: {target}")
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.parent / f".draft-{version}-{secrets.token_hex(4)}"
     draft.mkdir()
@@ -110,6 +130,8 @@ def publish(
             shutil.copyfile(source, draft / source.name)
         if golden_inputs:
             write_golden(draft / GOLDEN, golden_inputs, golden_outputs)
+        if evaluation:
+            write_evaluation(draft / EVALUATION, evaluation)
         manifest = Manifest(
             format=1,
             model=model_dir.name,
@@ -120,6 +142,11 @@ def publish(
             metrics=dict(metrics or {}),
             libraries=dict(libraries or {}),
             golden=GOLDEN if golden_inputs else None,
+            evaluation=EVALUATION if evaluation else None,
+            interface=interface,
+            precision=precision,
+            parent=parent,
+            comparison=dict(comparison or {}),
         )
         (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
         _flush(draft)
@@ -129,6 +156,17 @@ def publish(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return target
+
+
+def _check_names(model_dir: Path, version: str, files: Sequence[str]) -> None:
+    """Raises ConfigurationError for a version that stands, or a name that is not allowed."""
+    if not NAME.fullmatch(version):
+        raise ConfigurationError(f"'{version}' cannot name a version: letters, digits, '.', '_' and '-' only")
+    for name in files:
+        if not NAME.fullmatch(name) or name in (MANIFEST, GOLDEN, EVALUATION) or files.count(name) > 1:
+            raise ConfigurationError(f"'{name}' cannot name a file of a version, or is given twice")
+    if (target := model_dir / "versions" / version).exists():
+        raise ConfigurationError(f"version {version} of '{model_dir.name}' stands already: {target}")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -169,7 +207,7 @@ def _parse(folder: Path) -> Manifest:
         raise ConfigurationError(f"{path}: {error}") from error
     if manifest.version != folder.name:
         raise ConfigurationError(f"{path} is of version {manifest.version}, its folder says {folder.name}")
-    for name in (manifest.artifact, manifest.golden):
+    for name in (manifest.artifact, manifest.golden, manifest.evaluation):
         if name is not None and name not in manifest.files:
             raise ConfigurationError(f"{path} names '{name}', which its files do not list")
     return manifest

@@ -113,6 +113,17 @@ class LimitsSpec(_Part):
     deadline_seconds: float = Field(30.0, gt=0, allow_inf_nan=False)
 
 
+class QualitySpec(_Part):
+    """How good a version is, on held-out rows: a faster variant (`modelyard optimize`) is held to it."""
+
+    output: str
+    measure: Literal["top1", "recall_at_10", "cosine"]
+    loss: float = Field(0.01, ge=0, le=1, allow_inf_nan=False)
+    """How much of its parent's quality a variant may lose."""
+    agreement: float = Field(0.99, ge=0, le=1, allow_inf_nan=False)
+    """Of its answers with its parent's, at least."""
+
+
 class ModelSpec(_Part):
     name: Name
     description: str = ""
@@ -129,6 +140,7 @@ class ModelSpec(_Part):
     batching: BatchingSpec = BatchingSpec()
     cache: CacheSpec = CacheSpec()
     limits: LimitsSpec = LimitsSpec()
+    quality: QualitySpec | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "ModelSpec":
@@ -145,6 +157,8 @@ class ModelSpec(_Part):
         self._check_backends()
         if self.minimum_backend and self.minimum_backend not in [backend.name for backend in self.backends]:
             raise ValueError(f"minimum_backend {self.minimum_backend} is not among the backends")
+        if self.quality and self.quality.output not in [tensor.name for tensor in self.outputs]:
+            raise ValueError(f"quality: there is no output '{self.quality.output}'")
         return self
 
     def _check_backends(self) -> None:
@@ -249,6 +263,7 @@ _PARTS: dict[str, type[_Part]] = {
     "batching": BatchingSpec,
     "cache": CacheSpec,
     "limits": LimitsSpec,
+    "quality": QualitySpec,
 }
 
 
