@@ -7,9 +7,7 @@
 
 import hashlib
 import json
-import os
 import re
-import secrets
 import shutil
 import stat
 from collections.abc import Mapping, Sequence
@@ -19,6 +17,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from modelyard.aliases import CANDIDATE, STABLE
+from modelyard.drafts import draft_folder, flush
 from modelyard.errors import ConfigurationError
 from modelyard.evaluation import Evaluation, write_evaluation
 from modelyard.golden import write_golden
@@ -122,39 +122,36 @@ def publish(
         spec = read_spec(model_dir)
         interface = Interface(inputs=spec.inputs, outputs=spec.outputs)
     target = model_dir / "versions" / version
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.parent / f".draft-{version}-{secrets.token_hex(4)}"
-    draft.mkdir()
     try:
-        for source in (artifact, *extra_files):
-            shutil.copyfile(source, draft / source.name)
-        if golden_inputs:
-            write_golden(draft / GOLDEN, golden_inputs, golden_outputs)
-        if evaluation:
-            write_evaluation(draft / EVALUATION, evaluation)
-        manifest = Manifest(
-            format=1,
-            model=model_dir.name,
-            version=version,
-            artifact=artifact.name,
-            files={path.name: _entry(path) for path in sorted(draft.iterdir())},
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            metrics=dict(metrics or {}),
-            libraries=dict(libraries or {}),
-            golden=GOLDEN if golden_inputs else None,
-            evaluation=EVALUATION if evaluation else None,
-            interface=interface,
-            precision=precision,
-            parent=parent,
-            comparison=dict(comparison or {}),
-        )
-        (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        _flush(draft)
-        draft.rename(target)
+        with draft_folder(target.parent, version) as draft:
+            for source in (artifact, *extra_files):
+                shutil.copyfile(source, draft / source.name)
+            if golden_inputs:
+                write_golden(draft / GOLDEN, golden_inputs, golden_outputs)
+            if evaluation:
+                write_evaluation(draft / EVALUATION, evaluation)
+            manifest = Manifest(
+                format=1,
+                model=model_dir.name,
+                version=version,
+                artifact=artifact.name,
+                files={path.name: _entry(path) for path in sorted(draft.iterdir())},
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                metrics=dict(metrics or {}),
+                libraries=dict(libraries or {}),
+                golden=GOLDEN if golden_inputs else None,
+                evaluation=EVALUATION if evaluation else None,
+                interface=interface,
+                precision=precision,
+                parent=parent,
+                comparison=dict(comparison or {}),
+            )
+            (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            _flush(draft)
+            draft.rename(target)
+        flush(target.parent)
     except OSError as error:
         raise ConfigurationError(f"version {version} of '{model_dir.name}' could not be written: {error}") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return target
 
 
@@ -162,6 +159,8 @@ def _check_names(model_dir: Path, version: str, files: Sequence[str]) -> None:
     """Raises ConfigurationError for a version that stands, or a name that is not allowed."""
     if not NAME.fullmatch(version):
         raise ConfigurationError(f"'{version}' cannot name a version: letters, digits, '.', '_' and '-' only")
+    if version in (STABLE, CANDIDATE):
+        raise ConfigurationError(f"'{version}' cannot name a version: it is an alias (`modelyard promote`)")
     for name in files:
         if not NAME.fullmatch(name) or name in (MANIFEST, GOLDEN, EVALUATION) or files.count(name) > 1:
             raise ConfigurationError(f"'{name}' cannot name a file of a version, or is given twice")
@@ -237,8 +236,4 @@ def _sha256(path: Path) -> str:
 def _flush(folder: Path) -> None:
     """Everything inside is on disk before the rename makes it visible."""
     for path in (*folder.iterdir(), folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush(path)
