@@ -1,0 +1,1 @@
+"""The service of the model `digits_ensemble`: its typed API."""
