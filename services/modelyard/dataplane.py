@@ -9,25 +9,24 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 from modelyard import __version__, describe, meters, metrics
 from modelyard.admission import Quota
 from modelyard.auth import ANONYMOUS, Keys, current_tenant
 from modelyard.call import Call, settle
+from modelyard.ensemble import Target
 from modelyard.errors import ConfigurationError, InvalidInput, ModelNotReady, ModelyardError, NotFound, PermissionDenied
 from modelyard.manifest import version_order
-from modelyard.pipeline import Pipeline, Shared
-from modelyard.repository import LoadedModel, refresh
+from modelyard.pipeline import Shared
+from modelyard.reload import Loader
+from modelyard.repository import LoadedModel
 from modelyard.served import IndexEntry, ServedModel, State
 from modelyard.tensors import InferRequest, InferResponse
 
 log = logging.getLogger("modelyard.dataplane")
 
 T = TypeVar("T")
-Target: TypeAlias = Pipeline
-"""The version that a request goes to: looked up by a face, before it decodes, and handed back with the request."""
-
 SERVER_NAME = "modelyard"
 SERVER_VERSION = __version__
 EXTENSIONS = (
@@ -47,10 +46,8 @@ class DataPlane:
         self._keys = Keys(settings.api_keys.get_secret_value())
         self._quota = Quota(settings.tenant_requests_per_second)
         self._models = {model.spec.name: ServedModel(model) for model in models}
-        self._changing = asyncio.Lock()
         self.state = State.STARTING
-        for served in self._models.values():
-            self._add_pipelines(served)
+        self._loader = Loader(list(self._models.values()), shared, self.pipeline)
 
     # --- health and metadata --------------------------------------------------------------------------------------
 
@@ -71,11 +68,9 @@ class DataPlane:
         for pipeline in self._pipelines():
             pipeline.abandon()
 
-    def upgrade(self) -> None:
-        """Have the engines prepared that versions ask for. May be called again when versions came."""
-        for pipeline in self._pipelines():
-            if pipeline.upgrade is not None:
-                pipeline.upgrade.start()
+    def start(self) -> None:
+        """Have the engines prepared that versions ask for; follow what is promoted and rolled back from now on."""
+        self._loader.start()
 
     def model_ready(self, name: str, version: str = "") -> bool:
         """Raises NotFound for an unknown model or version."""
@@ -84,19 +79,14 @@ class DataPlane:
         except ModelNotReady:
             return False
 
-    def pipeline(self, name: str, version: str = "") -> Pipeline:
-        """The pipeline of a version; the default one for an empty version. Raises NotFound or ModelNotReady."""
+    def pipeline(self, name: str, version: str = "") -> Target:
+        """The path of a version; the default one for an empty version. Raises NotFound or ModelNotReady.
+
+        Looked up by a face before it decodes, and handed back with the request, with nothing awaited in between: what
+        is let go is drained, and then takes nobody any more. `stable` and `candidate` stand for versions.
+        """
         served = self._served(name)
-        pipeline = served.pipelines.get(version or served.default)
-        if pipeline is None:
-            if not served.pipelines:
-                raise ModelNotReady(f"model '{name}' is not loaded")
-            if version in served.loaded.refused:
-                raise ModelNotReady(
-                    f"version {version} of model '{name}' is not ready: it was refused when it was loaded"
-                )
-            raise NotFound(f"Request for unknown model: '{name}' version '{version[:80]}' is not found")
-        return pipeline
+        return served.pipelines.get(version or served.default) or served.find(version)
 
     def versions(self, name: str) -> list[str]:
         return sorted(self._served(name).pipelines, key=version_order)
@@ -104,7 +94,7 @@ class DataPlane:
     def metadata(self, name: str, version: str = "") -> describe.Document:
         pipeline = self.pipeline(name, version)
         return describe.metadata(
-            pipeline.spec, [version] if version else self.versions(name), pipeline.chain.active.name
+            pipeline.spec, [pipeline.version] if version else self.versions(name), pipeline.chain.active.name
         )
 
     def config(self, name: str, version: str = "") -> describe.Document:
@@ -152,7 +142,7 @@ class DataPlane:
 
     def submit(
         self,
-        pipeline: Pipeline,
+        pipeline: Target,
         request: InferRequest,
         tenant: str,
         encode: Callable[[InferResponse], T],
@@ -182,7 +172,8 @@ class DataPlane:
             respond(encoded)
 
         try:
-            self._quota.take(tenant, request.model_name)
+            if not request.part:
+                self._quota.take(tenant, request.model_name)
             return pipeline.submit(request, answered)
         except Exception as error:
             answered(error)
@@ -190,7 +181,7 @@ class DataPlane:
 
     async def infer(
         self,
-        pipeline: Pipeline,
+        pipeline: Target,
         request: InferRequest,
         tenant: str,
         encode: Callable[[InferResponse], T],
@@ -206,7 +197,7 @@ class DataPlane:
                 call.cancel()  # nothing happens to a call that has ended
 
     @staticmethod
-    def _count_failure(pipeline: Pipeline, protocol: str, error: Exception, seconds: float) -> None:
+    def _count_failure(pipeline: Target, protocol: str, error: Exception, seconds: float) -> None:
         if isinstance(error, InvalidInput):
             metrics.input_invalid.labels(pipeline.spec.name, error.reason).inc()
         pipeline.ledger.failed(protocol, error.outcome if isinstance(error, ModelyardError) else "error", seconds)
@@ -228,47 +219,28 @@ class DataPlane:
     # --- repository extension -------------------------------------------------------------------------------------
 
     def index(self, *, ready_only: bool = False) -> list[IndexEntry]:
-        """Every version of every model, served or refused."""
-        entries = []
-        for name, served in self._models.items():
-            for version in sorted({*served.loaded.versions, *served.loaded.refused}, key=version_order):
-                if version in served.pipelines and served.pipelines[version].ready:
-                    entries.append(IndexEntry(name, version, "READY"))
-                elif not ready_only:
-                    reason = served.loaded.refused.get(version, "not loaded")
-                    entries.append(IndexEntry(name, version, "UNAVAILABLE", describe.without_folders(reason)))
-        return entries
+        """Every version of every model, served or not."""
+        return [entry for served in self._models.values() for entry in served.index(ready_only=ready_only)]
 
     async def load(self, name: str) -> None:
-        """Look for new versions on disk and serve them. Raises PermissionDenied unless MODELYARD_ADMIN is set."""
+        """Serve what is promoted, and what is new on disk. Raises PermissionDenied unless MODELYARD_ADMIN is set."""
         served = self._administered(name)
-        async with self._changing:
-            try:
-                await asyncio.to_thread(refresh, self._shared.settings.repository, served.loaded)
-            except ConfigurationError as error:
-                raise InvalidInput(describe.without_folders(str(error))) from None
-            self._add_pipelines(served)
-            self.upgrade()
-            if not served.pipelines:
-                raise ModelNotReady(f"model '{name}' has no version that can be served")
+        try:
+            await self._loader.load(served)
+        except ConfigurationError as error:
+            raise InvalidInput(describe.without_folders(str(error))) from None
 
     async def unload(self, name: str) -> None:
         """Stop serving a model; what is in flight is still answered."""
-        served = self._administered(name)
-        async with self._changing:
-            pipelines = list(served.pipelines.values())
-            served.clear()
-            served.loaded.versions.clear()
-            for pipeline in pipelines:
-                await pipeline.close()
+        await self._loader.unload(self._administered(name))
 
     async def close(self) -> None:
-        for pipeline in self._pipelines():
-            await pipeline.close()
+        await self._loader.close()
 
-    def _pipelines(self) -> Iterator[Pipeline]:
+    def _pipelines(self) -> Iterator[Target]:
         for served in self._models.values():
             yield from served.pipelines.values()
+        yield from self._loader.leaving
 
     def _served(self, name: str) -> ServedModel:
         served = self._models.get(name)
@@ -280,8 +252,3 @@ class DataPlane:
         if not self._shared.settings.admin:
             raise PermissionDenied("load and unload are off; MODELYARD_ADMIN opens them")
         return self._served(name)
-
-    def _add_pipelines(self, served: ServedModel) -> None:
-        for version, loaded in served.loaded.versions.items():
-            if version not in served.pipelines:
-                served.add(version, Pipeline(loaded, self._shared))

@@ -1,5 +1,7 @@
 """Models on disk become loaded, ready versions.
 
+    aliases.json, versions/ -> read_state -> which versions to load (choice.py) -> load_version, one by one
+
 Every version folder is checked against its manifest before a byte of it is run, opened by the chain of backends,
 compared with its golden outputs and warmed up. A version that fails any of it is refused by name, with the reason; the
 others serve.
@@ -13,14 +15,19 @@ from pathlib import Path
 
 import numpy as np
 
-from modelyard import metrics
+from modelyard import choice, metrics
+from modelyard.aliases import Aliases
 from modelyard.backends.select import Chain
 from modelyard.errors import ConfigurationError
+from modelyard.folders import ModelState, Stamp, read_state, state_stamp, version_folder, version_stamp
 from modelyard.golden import Golden, read_golden
-from modelyard.manifest import Manifest, list_versions, read_manifest, version_order
+from modelyard.interface import with_own_interface
+from modelyard.manifest import Manifest, read_manifest
+from modelyard.members import artifact_spec
 from modelyard.parity import agrees, tolerance_of
 from modelyard.spec import MODEL_YAML, ModelSpec, read_spec
 from modelyard.tensors import DTYPES, Array, Tensor
+from modelyard.variant import spec_of_version
 
 log = logging.getLogger("modelyard.repository")
 
@@ -31,6 +38,9 @@ WARM_UP_SECONDS = 0.5
 @dataclass(slots=True)
 class LoadedVersion:
     spec: ModelSpec
+    """Of the version's own file."""
+    public: ModelSpec
+    """What callers see: another one than `spec` for an ensemble."""
     manifest: Manifest
     chain: Chain
     artifact: Path
@@ -52,11 +62,34 @@ class LoadedModel:
     versions: dict[str, LoadedVersion] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     """Version to the reason why it is not served."""
+    aliases: Aliases = field(default_factory=Aliases)
+    on_disk: list[str] = field(default_factory=list)
+    seen: Stamp = ()
+    """Of the folder, taken before it was read."""
+    tried: dict[str, Stamp] = field(default_factory=dict)
+    """Of each refused version's folder, taken before it was read."""
 
     @property
     def default(self) -> str:
-        """The newest version that is served."""
-        return max(self.versions, key=version_order)
+        """The version that is served."""
+        return choice.default_of(self.versions, self.aliases)
+
+    def take(self, state: ModelState) -> None:
+        """This is what its folder says now."""
+        self.aliases, self.on_disk = state.aliases, state.versions
+        for version in {*self.refused} - {*state.versions, *choice.named(state.aliases)}:
+            del self.refused[version], self.tried[version]
+
+    def accept(self, loaded: LoadedVersion) -> None:
+        self.versions[loaded.version] = loaded
+        self.refused.pop(loaded.version, None)
+        self.tried.pop(loaded.version, None)
+
+    def refuse(self, version: str, why: str, stamp: Stamp) -> None:
+        """Loudly."""
+        log.error("%s version %s is refused: %s", self.spec.name, version, why)
+        metrics.model_load_failures.labels(self.spec.name).inc()
+        self.refused[version], self.tried[version] = why, stamp
 
 
 def list_models(repository: Path) -> list[str]:
@@ -66,38 +99,56 @@ def list_models(repository: Path) -> list[str]:
     return sorted(path.name for path in repository.iterdir() if (path / MODEL_YAML).is_file())
 
 
-def load_model(repository: Path, name: str) -> LoadedModel:
-    """Load every good version. Raises ConfigurationError when the spec is wrong or no version is good."""
-    spec = read_spec(repository / name)
-    model = LoadedModel(spec)
-    refresh(repository, model)
+def load_model(repository: Path, name: str, most: int | None = None) -> LoadedModel:
+    """Load the good versions, at `most` so many. Raises ConfigurationError when the spec is wrong or none is good."""
+    model = LoadedModel(read_spec(repository / name))
+    refresh(repository, model, most)
     if not model.versions:
         reasons = "; ".join(model.refused.values()) or f"{repository / name} has no versions yet: train and export it"
         raise ConfigurationError(f"'{name}' has no version that can be served: {reasons}")
+    stable = model.aliases.stable
+    if stable not in (None, model.default):
+        log.error("%s version %s is promoted and refused: version %s is served", name, stable, model.default)
     return model
 
 
-def refresh(repository: Path, model: LoadedModel) -> None:
-    """Load versions that are new on disk and refuse broken ones; what is loaded already stays as it is."""
+def refresh(repository: Path, model: LoadedModel, most: int | None = None) -> None:
+    """Load versions that are new on disk and refuse broken ones; what is loaded already stays as it is.
+
+    Raises ConfigurationError when aliases.json is broken.
+    """
     folder = repository / model.spec.name
-    for version in list_versions(folder):
-        if version in model.versions:
-            continue
-        try:
-            model.versions[version] = load_version(folder / "versions" / version, model.spec)
-            model.refused.pop(version, None)
-        except ConfigurationError as error:
-            log.error("%s version %s is refused: %s", model.spec.name, version, error)
-            metrics.model_load_failures.labels(model.spec.name).inc()
-            model.refused[version] = str(error)
+    model.seen = state_stamp(folder)
+    model.take(read_state(folder))
+    named, good = choice.named(model.aliases), 0
+    for version in choice.in_order(model.on_disk, model.aliases):
+        if version not in named and most is not None and good >= most:
+            break
+        good += version in model.versions or _load(folder, model, version)
+    if model.aliases.stable is not None and not any(version in model.versions for version in named):
+        for version in choice.way_back(model.aliases):
+            if version in model.versions or (version not in model.refused and _load(folder, model, version)):
+                break
+
+
+def _load(folder: Path, model: LoadedModel, version: str) -> bool:
+    stamp = version_stamp(folder, version)
+    try:
+        model.accept(load_version(version_folder(folder, version), model.spec))
+    except ConfigurationError as error:
+        model.refuse(version, str(error), stamp)
+        return False
+    return True
 
 
 def load_version(folder: Path, spec: ModelSpec) -> LoadedVersion:
-    """Check, open, compare, warm up. Raises ConfigurationError with the reason."""
+    """Check, open, compare, warm up; `spec` is that of model.yaml. Raises ConfigurationError with the reason."""
     started = time.perf_counter()
     manifest = read_manifest(folder)
     if manifest.model != spec.name:
         raise ConfigurationError(f"{folder} is a version of '{manifest.model}', not of '{spec.name}'")
+    public = spec_of_version(with_own_interface(spec, manifest), manifest)
+    spec = artifact_spec(folder.parents[2], public)
     golden = read_golden(folder / manifest.golden) if manifest.golden else None
     chain = Chain(folder / manifest.artifact, spec)
     try:
@@ -109,7 +160,7 @@ def load_version(folder: Path, spec: ModelSpec) -> LoadedVersion:
     seconds = time.perf_counter() - started
     metrics.model_load_duration.labels(spec.name).observe(seconds)
     log.info("%s version %s is loaded on %s in %.2f s", spec.name, manifest.version, chain.active.name, seconds)
-    return LoadedVersion(spec, manifest, chain, folder / manifest.artifact, inputs, cost, warmed)
+    return LoadedVersion(spec, public, manifest, chain, folder / manifest.artifact, inputs, cost, warmed)
 
 
 def _prove(chain: Chain, spec: ModelSpec, golden: Golden | None, inputs: list[Array]) -> tuple[float, dict[int, float]]:
@@ -146,12 +197,17 @@ def _warm_up(chain: Chain, spec: ModelSpec, inputs: list[Array], names: list[str
 
 
 def _measure(chain: Chain, inputs: list[Array], names: list[str]) -> float:
-    """Seconds of the fastest of some runs (of one where a run is long): what disturbs a run only makes it longer."""
+    """Seconds of the fastest of some runs (of one where a run is long): what disturbs a run only makes it longer.
+
+    Of the core, where a run keeps one busy: beside a server that is loaded much time passes between its turns.
+    """
+    clock = time.perf_counter if chain.on_device else time.thread_time
     seconds: list[float] = []
-    while len(seconds) < WARM_UP_RUNS and sum(seconds) < WARM_UP_SECONDS:
-        started = time.perf_counter()
+    end = time.perf_counter() + WARM_UP_SECONDS
+    while not seconds or (len(seconds) < WARM_UP_RUNS and time.perf_counter() < end):
+        started = clock()
         chain.infer(inputs, names)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(clock() - started)
     return min(seconds)
 
 

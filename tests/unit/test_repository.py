@@ -183,6 +183,8 @@ def test_models_are_the_folders_with_a_spec(model: Path) -> None:
 class Model:
     """A chain that takes `seconds` a row, and `disturbed` more in some runs."""
 
+    on_device = False
+
     def __init__(self, clock: Clock, seconds: float, disturbed: tuple[float, ...] = (0.0,)) -> None:
         self.clock, self.seconds, self.disturbed = clock, seconds, disturbed
         self.runs: list[int] = []
