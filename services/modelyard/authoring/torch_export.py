@@ -4,7 +4,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ def export_torch(
     *,
     inputs: Sequence[str] | None = None,
     outputs: Sequence[str] | None = None,
-    dynamic_shapes: Mapping[str, Any] | Sequence[Any] | None = None,
+    dynamic_shapes: dict[str, Any] | tuple[Any, ...] | list[Any] | None = None,
     opset: int = OPSET,
 ) -> None:
     """Write `artifact`. Give an example with two rows or more: one could be taken for a constant.
@@ -29,18 +29,32 @@ def export_torch(
     dimensions vary, as torch.export does. An ExportedProgram knows its own shapes.
     """
     with calm():
-        torch.onnx.export(
+        program = torch.onnx.export(
             model,
             example,
-            artifact,
             input_names=inputs,
             output_names=outputs,
             dynamic_shapes=dynamic_shapes,
             opset_version=opset,
             dynamo=True,
-            external_data=False,
             verbose=False,
         )
+        if program is not None:  # it is a program with dynamo
+            _free_names(program)
+            program.save(artifact, external_data=False)
+
+
+def _free_names(program: torch.onnx.ONNXProgram) -> None:
+    """A value inside may have an output's name: torch calls it after its operator, `embedding` or `softmax`.
+
+    The exporter (2.13) writes such a file without a word, and ONNX Runtime refuses it: "duplicate definition of name".
+    """
+    graph = program.model.graph
+    names = {value.name for value in (*graph.inputs, *graph.outputs)}
+    for node in graph:
+        for value in node.outputs:
+            if value.name in names and not value.is_graph_output():
+                value.name = f"{value.name}_inside"
 
 
 @contextlib.contextmanager
