@@ -1,0 +1,1 @@
+"""The service of the model `digits_vae`: its typed API."""

@@ -1,0 +1,1 @@
+"""The service of the model `next_item`: its typed API."""

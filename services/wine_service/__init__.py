@@ -1,0 +1,1 @@
+"""The service of the model `wine`: its typed API."""
