@@ -7,12 +7,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 PROTO := services/modelyard/protocol/_pb/open_inference_grpc.proto
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+MODELS_ARGS ?=
 GPU_WHEEL := onnxruntime-gpu==1.31.1
 GPU_PYTHON ?= build/gpu/bin/python
 MAX_LINES := 300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-gpu-wheel lint types imports pytest bench bench-quick bench-gpu format train proto clean
+.PHONY: help setup run demo models test test-gpu-wheel lint types imports pytest bench bench-quick bench-gpu format train proto clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,7 +42,7 @@ types: setup ## mypy --strict
 imports: setup ## who may import whom
 	@$(BIN)/lint-imports --no-logo
 
-pytest: train ## the tests alone (PYTEST_ARGS="-k cache -x")
+pytest: models ## the tests alone (PYTEST_ARGS="-k cache -x")
 	@# Two processes: tritonclient's messages and ours have the same protobuf names, and one process holds one set.
 	@$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
 	@$(BIN)/python -m pytest tests/integration -n 2 --dist loadfile $(PYTEST_ARGS)
@@ -74,6 +75,9 @@ train: setup ## train and export digits, if it has no version yet
 	@if [ -n "$$(ls models/digits/versions 2>/dev/null)" ]; then \
 		echo "digits has a version: $$(ls models/digits/versions | tr '\n' ' ')(a new one: see models/digits/README.md)"; \
 	else $(BIN)/python models/digits/train.py && $(BIN)/python models/digits/export.py; fi
+
+models: setup ## train and export every model that has no version yet, under 10 minutes (MODELS_ARGS="--only wine --again")
+	@$(BIN)/python models/make.py $(MODELS_ARGS)
 
 proto: setup ## generate the gRPC classes again
 	@# With services/ as the root, the generated import is absolute already: modelyard.protocol._pb.

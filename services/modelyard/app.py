@@ -13,41 +13,36 @@ start with one clear error; it is started and stopped by BentoML's own hooks.
 
 import asyncio
 import gc
-import inspect
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import FrameType
+from pathlib import Path
 from typing import Any
 
 import bentoml
-from _bentoml_impl.server.app import ServiceAppFactory
 from _bentoml_sdk import Service
-from bentoml.exceptions import BentoMLException
-from pydantic import ValidationError
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from modelyard import __version__, metrics, openapi
+from modelyard import metrics
 from modelyard.auth import current_tenant
 from modelyard.cache.memory import MemoryStore
 from modelyard.cache.redis import RedisStore
 from modelyard.dataplane import DataPlane
-from modelyard.errors import InvalidInput, ModelyardError
+from modelyard.drain import Drain
+from modelyard.errors import InvalidInput
+from modelyard.members import with_members
 from modelyard.pipeline import Shared
 from modelyard.protocol import asgi
 from modelyard.protocol.grpc_server import GrpcServer
-from modelyard.protocol.rest import Rest, failure
+from modelyard.protocol.rest import Rest
 from modelyard.repository import load_model
 from modelyard.restart import EXIT_LOST, end_process
 from modelyard.served import State
 from modelyard.settings import Settings, unknown_variables
 from modelyard.tensors import Array, InferRequest, InferResponse, Tensor
+from modelyard.typed_api import TypedApi
+from modelyard.version_files import VersionFiles, files_of
 
 __all__ = [
     "Application",
@@ -55,6 +50,7 @@ __all__ = [
     "ModelService",
     "ModelyardService",
     "ServedApp",
+    "VersionFiles",
     "protocol_service",
     "service",
 ]
@@ -80,9 +76,14 @@ class Application:
         url = settings.redis_url.get_secret_value()
         self._redis = RedisStore(url, settings.redis_prefix, settings.redis_timeout_seconds) if url else None
         memory = MemoryStore(settings.cache_memory_bytes) if settings.cache_memory_bytes else None
-        loaded = [load_model(settings.repository, name) for name in models]
+        loaded = [
+            load_model(settings.repository, name, settings.loaded_versions)
+            for name in with_members(settings.repository, models)
+        ]
         self.dataplane = DataPlane(loaded, Shared(settings, executors, self._pool, memory, self._redis))
-        self.rest = Rest(self.dataplane, settings.max_body_bytes)
+        folder = os.environ.get("BENTOML_HOME") if settings.workers > 1 else None
+        self._drain = Drain(settings.drain_seconds, self._begin_drain, Path(folder) if folder else None)
+        self.rest = Rest(self.dataplane, settings.max_body_bytes, self._drain, settings.drain_from)
         self._grpc: GrpcServer | None = None
         self._flushing: asyncio.TimerHandle | None = None
 
@@ -98,12 +99,10 @@ class Application:
             await self._redis.start()
         if listen:
             settings = self.settings
-            self._grpc = GrpcServer(
-                self.dataplane, max_message_bytes=settings.max_body_bytes, share_port=settings.workers > 1
-            )
+            self._grpc = GrpcServer(self.dataplane, settings.max_body_bytes)
             await self._grpc.start(settings.host, settings.grpc_port)
-            self.dataplane.upgrade()
-            self._drain_before_exit()
+            self.dataplane.start()
+            self._drain.before_exit()
         sys.setswitchinterval(SWITCH_SECONDS)
         gc.collect()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -128,32 +127,17 @@ class Application:
     def _flush_metrics(self) -> None:
         """Now and then, for the scrapes that another worker answers."""
         self.dataplane.settle()
+        self._drain.look()
         if self.dataplane.lost and not self.draining:
             self.dataplane.state = State.DRAINING
             end_process(self.dataplane.lost)
             self.dataplane.abandon()
         self._flushing = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush_metrics)
 
-    def _drain_before_exit(self) -> None:
-        """On SIGTERM: not ready at once, serve on for `drain_seconds`, and only then let the server stop."""
-        loop = asyncio.get_running_loop()
-        stop = signal.getsignal(signal.SIGTERM)
-
-        def drain(number: int) -> None:
-            again = self.draining
-            self.dataplane.state = State.DRAINING
-            wait = 0.0 if again else self.settings.drain_seconds
-            log.info("not ready; serving on for %g s, then stopping", wait)
-            if callable(stop):
-                loop.call_later(wait, stop, number, None)
-
-        def received(number: int, _: FrameType | None) -> None:
-            loop.call_soon_threadsafe(drain, number)
-
-        try:
-            signal.signal(signal.SIGTERM, received)
-        except ValueError:
-            log.debug("not in the main thread: whoever runs the loop handles SIGTERM")
+    def _begin_drain(self) -> None:
+        self.dataplane.state = State.DRAINING
+        if self._grpc is not None:
+            self._grpc.send_away(self.settings.shutdown_seconds)
 
 
 class ModelService:
@@ -170,50 +154,33 @@ class ModelService:
     async def stop_application(self) -> None:
         await self.bento_service.application.stop()
 
-    async def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str] = ()) -> InferResponse:
-        """Run the model on named arrays (with the batch dimension). Raises ModelyardErrors."""
-        tensors = [Tensor.from_array(name, array) for name, array in inputs.items()]
-        request = InferRequest(self.model, tensors, outputs=tuple(outputs), protocol="api")
-        application = self.bento_service.application
-        dataplane = application.dataplane
-        return await dataplane.infer(
-            dataplane.pipeline(self.model), request, current_tenant.get(), lambda response: response
-        )
+    async def infer(
+        self,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str] = (),
+        *,
+        model: str | None = None,
+        version: str = "",
+        cached: bool = True,
+        part: bool = False,
+    ) -> InferResponse:
+        """Run the model on named arrays (with the batch dimension). Raises ModelyardErrors.
 
+        `model` is another one that this process serves, `version` one that `files` named; with `cached` false the cache
+        is neither read nor filled. A call that asks several times says `part` from the second time on: it is one
+        request of its caller's quota.
+        """
+        name = model or self.model
+        tensors = [Tensor.from_array(input_name, array) for input_name, array in inputs.items()]
+        request = InferRequest(name, tensors, outputs=tuple(outputs), cached=cached, part=part, protocol="api")
+        dataplane = self.bento_service.application.dataplane
+        pipeline = dataplane.pipeline(name, version)
+        return await dataplane.infer(pipeline, request, current_tenant.get(), lambda response: response)
 
-class _AppFactory(ServiceAppFactory):  # type: ignore[misc]  # untyped library
-    """BentoML's application with our errors (an object with a text, our status), our OpenAPI document, our page."""
-
-    def __call__(self) -> Starlette:
-        app: Starlette = super().__call__()
-        app.add_exception_handler(HTTPException, _respond_to_http)
-        return app
-
-    async def index_page(self, _: Request) -> Response:
-        return HTMLResponse(openapi.PAGE.replace("TITLE", self.service.name))
-
-    async def openapi_spec_view(self, _: Request) -> Response:
-        text = inspect.getdoc(self.service.inner) or ""
-        described = self.service.openapi_spec.asdict()
-        return JSONResponse(openapi.document_of(described, self.service.name, text, __version__))
-
-    async def api_endpoint(self, name: str, request: Request) -> Response:
-        try:
-            response: Response = await super().api_endpoint(name, request)
-        except ModelyardError as error:
-            return _respond(error)
-        except ValidationError as error:
-            return _respond(InvalidInput(_faults(error)))
-        except BentoMLException as error:
-            status = error.error_code.value
-            if status < 500:
-                return JSONResponse({"error": str(error)}, status)
-            return _respond(error)
-        except (UnicodeDecodeError, RecursionError) as error:
-            return _respond(InvalidInput(f"the body is no JSON: {type(error).__name__}"))
-        except Exception as error:
-            return _respond(error)
-        return response
+    def files(self) -> VersionFiles:
+        """Of the version that answers now. Raises ModelNotReady while there is none."""
+        pipeline = self.bento_service.application.dataplane.pipeline(self.model)
+        return files_of(pipeline.manifest, pipeline.artifact)
 
 
 class ModelyardService(Service[Any]):  # type: ignore[misc]  # untyped library
@@ -224,7 +191,7 @@ class ModelyardService(Service[Any]):  # type: ignore[misc]  # untyped library
     def to_asgi(self, is_main: bool = True) -> "ServedApp":
         self.inject_config()
         self.application = Application(Settings.from_environment(), [self.inner.model])
-        return ServedApp(_AppFactory(self, is_main=is_main)(), self.application)
+        return ServedApp(TypedApi(self, is_main=is_main)(), self.application)
 
 
 class ServedApp:
@@ -278,23 +245,3 @@ def service(model: str) -> Callable[[type[ModelService]], ModelyardService]:
 def protocol_service(model: str) -> ModelyardService:
     """A service without a typed API, for any model folder."""
     return service(model)(type("ProtocolService", (ModelService,), {"__doc__": f"The inference protocol of {model}."}))
-
-
-def _faults(error: ValidationError) -> str:
-    """What pydantic found, one fault after the other: place and text."""
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    texts = [(".".join(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, ")) for fault in faults]
-    return "; ".join(f"{place}: {text}" if place else text for place, text in texts)
-
-
-async def _respond_to_http(_: Request, error: Exception) -> Response:
-    """An unknown path or a wrong method of the typed API."""
-    if not isinstance(error, HTTPException):
-        return _respond(error)
-    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
-
-
-def _respond(error: Exception) -> Response:
-    answer = failure(error)
-    headers = {name.decode(): value.decode() for name, value in answer.headers}
-    return Response(b"".join(answer.parts), answer.status, headers, answer.content_type.decode())

@@ -14,9 +14,14 @@ import typer
 from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from modelyard import __version__, engines_command
+from modelyard.authoring import command as authoring_command
+from modelyard.cards import command as card_command
 from modelyard.errors import ConfigurationError
+from modelyard.lifecycle import command as lifecycle_command
+from modelyard.optimizing import command as optimize_command
 from modelyard.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -30,7 +35,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(engines_command.app, name="engines")
-out = Console(soft_wrap=True)
+app.add_typer(lifecycle_command.app)
+app.add_typer(authoring_command.app)
+app.add_typer(card_command.app)
+app.add_typer(optimize_command.app)
+out = Console(soft_wrap=True, markup=False)  # names and descriptions come out of strangers' files
 
 Repository = Annotated[
     Path | None, typer.Option("--repository", help="Folder of model folders.", show_default="models")
@@ -75,35 +84,39 @@ def serve(
 @app.command("list")
 def list_(repository: Repository = None) -> None:
     """List the models of a repository with their versions."""
-    from modelyard.manifest import list_versions
+    from modelyard.lifecycle.past import versions_text
+    from modelyard.lifecycle.show import console
     from modelyard.repository import list_models
     from modelyard.spec import read_spec
 
     folder = _repository(repository)
     table = Table("model", "versions", "inputs", "outputs", "description", box=None, header_style="bold")
     for name in list_models(folder):
-        versions = ", ".join(list_versions(folder / name)) or "none yet"
+        versions = ""
         try:
+            versions = versions_text(folder / name)
             spec = read_spec(folder / name)
         except ConfigurationError as error:
             table.add_row(name, versions, "", "", f"error: {error}")
             continue
         inputs, outputs = (", ".join(tensor.name for tensor in side) for side in (spec.inputs, spec.outputs))
         table.add_row(name, versions, inputs, outputs, spec.description)
-    out.print(table)
+    console().print(table)
 
 
 @app.command()
 def inspect(name: ModelName, repository: Repository = None) -> None:
     """Show a model: inputs, outputs, versions, digests, and the backend that would run it here."""
+    from modelyard.aliases import read_aliases
+    from modelyard.lifecycle.past import aliases_of
     from modelyard.repository import load_model
     from modelyard.upgrade import Upgrade, wants_engine
 
     _quiet()
     current = Settings.from_environment(repository=repository, engine_builds=False)
     model = load_model(current.repository, name)
-    spec = model.spec
-    out.print(f"[bold]{name}[/bold]  {spec.description}")
+    spec, state = model.spec, read_aliases(current.repository / name)
+    out.print(Text.assemble((name, "bold"), f"  {spec.description}"))
     for what, tensors in (("input", spec.inputs), ("output", spec.outputs)):
         for tensor in tensors:
             out.print(f"  {what:8}{tensor.name}  {tensor.datatype} {list(tensor.shape)}", highlight=False)
@@ -113,12 +126,15 @@ def inspect(name: ModelName, repository: Repository = None) -> None:
     cache = f"{', '.join(spec.cache.tiers)} for {spec.cache.ttl_seconds:g} s" if spec.cache.enabled else "off"
     out.print(f"  {'batching':8}  {batching}\n  {'cache':8}  {cache}", highlight=False)
     out.print(f"  {'service':8}  {spec.service or 'inference protocol only'}", highlight=False)
+    for member in spec.ensemble:
+        given = ", ".join(f"{name} as {own}" for name, own in member.outputs.items())
+        out.print(f"  {'member':8}  {member.model}: gives the vote {given}", highlight=False)
     for version_name, loaded in model.versions.items():
         if wants_engine(spec):
             Upgrade(loaded, current).run_once()
         manifest, active = loaded.manifest, loaded.chain.active
-        default = " (default)" if version_name == model.default else ""
-        out.print(f"  version {version_name}{default}", highlight=False)
+        words = ", ".join((*aliases_of(version_name, state), *(("default",) * (version_name == model.default))))
+        out.print(f"  version {version_name}{f' ({words})' if words else ''}", highlight=False)
         out.print(f"    sha256   {manifest.digest}\n    created  {manifest.created}", highlight=False)
         out.print(f"    backend  {active.name}, {active.precision}", highlight=False)
         for refused, why in loaded.chain.refusals.items():
@@ -134,7 +150,7 @@ def infer(
     name: ModelName,
     json: Annotated[Path, typer.Option("--json", help="File with a request of the inference protocol; - for stdin.")],
     repository: Repository = None,
-    version_name: Annotated[str, typer.Option("--model-version", help="Version; default: the newest.")] = "",
+    version_name: Annotated[str, typer.Option("--model-version", help="Version, alias; default: the one served.")] = "",
 ) -> None:
     """Run one request on a model without a server; print the response."""
     _quiet()
@@ -145,34 +161,11 @@ def infer(
         _fail(f"the model refused the request with status {response.status}")
 
 
-@app.command("import")
-def import_(
-    file: Annotated[Path, typer.Argument(help="An ONNX file.")],
-    name: Annotated[str, typer.Option(help="Name of the model.")],
-    repository: Repository = None,
-    version_name: Annotated[
-        str | None, typer.Option("--version", help="Version.", show_default="the next number")
-    ] = None,
-) -> None:
-    """Bring an ONNX file into the repository: write model.yaml and a version, run it once, say what was found."""
-    from modelyard.importer import import_onnx
-
-    imported = import_onnx(file, name, _repository(repository), version_name)
-    out.print(f"imported {name} version {imported.version} into {imported.folder}", highlight=False)
-    for what, tensors in (("input", imported.spec.inputs), ("output", imported.spec.outputs)):
-        for tensor in tensors:
-            out.print(f"  {what:8}{tensor.name}  {tensor.datatype} {list(tensor.shape)}", highlight=False)
-    for finding in imported.findings:
-        out.print(f"  {finding}", highlight=False)
-    where = f" --repository {repository}" if repository else ""
-    out.print(f"serve it: modelyard serve {name}{where}", highlight=False)
-
-
 @app.command()
 def tune(
     name: ModelName,
     repository: Repository = None,
-    version_name: Annotated[str, typer.Option("--model-version", help="Version; default: the newest.")] = "",
+    version_name: Annotated[str, typer.Option("--model-version", help="Version; default: the one served.")] = "",
     batch_sizes: Annotated[
         str, typer.Option(help="Rows merged into one run, at most.", show_default="powers of 2 to max_batch_size")
     ] = "",
@@ -243,7 +236,7 @@ async def _infer(repository: Path, name: str, version_name: str, body: bytes) ->
     from modelyard.app import Application
     from modelyard.protocol.http_message import HttpRequest
 
-    current = Settings.from_environment(repository=repository, redis_url="", api_keys="")
+    current = Settings.from_environment(repository=repository, redis_url="", api_keys="", loaded_versions=1000)
     application = Application(current, [name])
     await application.start(listen=False)
     try:

@@ -30,7 +30,7 @@ def metadata(spec: ModelSpec, versions: list[str], backend: str) -> Document:
     return {
         "name": spec.name,
         "versions": versions,
-        "platform": PLATFORMS[backend],
+        "platform": _platform(spec, backend),
         "inputs": [_tensor(tensor) for tensor in spec.inputs],
         "outputs": [_tensor(tensor) for tensor in spec.outputs],
     }
@@ -40,7 +40,7 @@ def config(spec: ModelSpec, backend: str, precision: str, degraded: str) -> Docu
     """`degraded`: why the model does not run on the first of its backends; empty when it does."""
     document: Document = {
         "name": spec.name,
-        "platform": PLATFORMS[backend],
+        "platform": _platform(spec, backend),
         "backend": PLATFORMS[backend].partition("_")[0],
         "max_batch_size": spec.batching.max_batch_size,
         "input": [_config_tensor(spec, tensor) for tensor in spec.inputs],
@@ -53,6 +53,8 @@ def config(spec: ModelSpec, backend: str, precision: str, degraded: str) -> Docu
     }
     if degraded:
         document["parameters"]["degraded"] = {"string_value": without_folders(degraded)}
+    if spec.ensemble:
+        document["parameters"]["members"] = {"string_value": ",".join(member.model for member in spec.ensemble)}
     if spec.batched:
         document["dynamic_batching"] = {
             "preferred_batch_size": list(spec.batching.buckets),
@@ -73,6 +75,11 @@ def statistics(of: ModelStatistics) -> Document:
             {"batch_size": rows, "compute_infer": _duration(duration)} for rows, duration in sorted(of.batches.items())
         ],
     }
+
+
+def _platform(spec: ModelSpec, backend: str) -> str:
+    """Of an ensemble, the whole's; `backend` runs its vote."""
+    return "ensemble" if spec.ensemble else PLATFORMS[backend]
 
 
 def _tensor(tensor: TensorSpec) -> Document:

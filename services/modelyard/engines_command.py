@@ -75,12 +75,13 @@ def build(
     from modelyard.backends.base import BackendUnavailable
     from modelyard.backends.engine.maker import engine_key, ensure, probe
     from modelyard.manifest import read_manifest
+    from modelyard.members import artifact_spec
     from modelyard.spec import read_spec
 
     logging.basicConfig(level=logging.ERROR)  # the reason is said in one line
     settings, out = Settings.from_environment(repository=repository), _console()
     store = _store(settings)
-    spec = read_spec(settings.repository / name)
+    spec = artifact_spec(settings.repository, read_spec(settings.repository / name))
     folder = _version_folder(settings.repository / name, version_name)
     manifest = read_manifest(folder)
     backend = _tensorrt(name, spec.backends)

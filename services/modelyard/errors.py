@@ -24,7 +24,7 @@ The protocols translate in one place each: `protocol/rest.py` and `protocol/grpc
 that this module imports nothing.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class ModelyardError(Exception):
@@ -40,6 +40,13 @@ class ModelyardError(Exception):
     @property
     def public(self) -> str:
         return str(self)
+
+    def of(self, part: str) -> Self:
+        """The same error, with a text that begins with the part of the whole where it happened."""
+        told = type(self).__new__(type(self))
+        told.__dict__.update(self.__dict__)
+        told.args = (f"{part}: {self}",)
+        return told
 
 
 class InvalidInput(ModelyardError):

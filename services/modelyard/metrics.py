@@ -30,7 +30,8 @@ from modelyard.meters import Distribution, Level, Tally
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _PREFIX = "modelyard_"
 
-PROTOCOLS = ("http", "grpc", "api")
+PROTOCOLS = ("http", "grpc", "api", "ensemble")
+"""`api`: the typed API; `ensemble`: asked as a member, for a request that is counted at the ensemble as well."""
 OUTCOMES = ("ok", "client_error", "error", "timeout", "shed", "cancelled")
 STAGES = ("decode", "cache", "queue", "infer", "encode")
 CACHE_RESULTS = ("hit_memory", "hit_redis", "join", "miss", "bypass", "corrupt")
@@ -143,6 +144,13 @@ model_ready = Gauge(
 )
 model_load_duration = _histogram("model_load_duration_seconds", "Check, load and warm-up.", ("model",), LOAD_BUCKETS)
 model_load_failures = _counter("model_load_failures", "Versions that were refused.", ("model",))
+model_default = Gauge(
+    _PREFIX + "model_default",
+    "1 for the version that answers callers who name none, 0 for the others.",
+    ("model", "version"),
+    multiprocess_mode="livemax",
+)
+model_swaps = _counter("model_swaps", "Changes of the default version while it was served.", ("model",))
 input_invalid = _counter("input_invalid", "Requests refused for what they carry.", ("model", "reason"))
 
 
@@ -171,6 +179,8 @@ class ModelMetrics:
         for reason in INVALID_REASONS:
             input_invalid.labels(model, reason)
         model_load_failures.labels(model)
+        model_swaps.labels(model)
+        model_default.labels(model, version)
 
     def answered(self, protocol: str, outcome: str, seconds: float) -> None:
         self._requests[protocol, outcome].inc()

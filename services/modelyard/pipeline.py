@@ -2,7 +2,7 @@
 
 Pipeline.submit           in the event loop; one call per request, by callbacks: a coroutine costs as much as a model
     check_inputs          refuse what the model cannot take
-    ResponseCache.submit  known rows, rows in flight, Redis; left out while look-ups do not pay
+    ResponseCache.submit  known rows, rows in flight, Redis; left out while look-ups do not pay, or unwanted
         Admission.admit   only for rows that must be computed
         Batcher.submit    merged with others', run in the loop or in a thread
             Chain.infer   the active backend
@@ -60,6 +60,7 @@ class Pipeline:
         self.spec = spec = loaded.spec
         self.version = loaded.version
         self.manifest = loaded.manifest
+        self.artifact = loaded.artifact
         self.chain = loaded.chain
         self.statistics = ModelStatistics(spec.name, loaded.version)
         self.ledger = Ledger(metrics.of_model(spec.name, loaded.version), self.statistics)
@@ -95,9 +96,9 @@ class Pipeline:
         """Answer a request by calling `respond` once, now or later. Raises ModelyardErrors for what is refused."""
         inputs, rows = check_inputs(self.spec, request.inputs)
         outputs = check_outputs(self.spec, request.outputs) if request.outputs else self._outputs
-        call: Call[InferResponse] = Call(self._deadlines, self._limit(request), respond)
+        call: Call[InferResponse] = Call(self._deadlines, self.limit(request), respond)
         try:
-            if rows and self._cache is not None and self._cache.pays:
+            if rows and request.cached and self._cache is not None and self._cache.pays:
                 self._look_up(self._cache, request, inputs, outputs, call)
             else:
                 self._compute(request, inputs, rows, outputs, call)
@@ -204,8 +205,8 @@ class Pipeline:
         self.settle()
         self.chain.close()
 
-    def _limit(self, request: InferRequest) -> float:
-        """Seconds until the request's deadline."""
+    def limit(self, request: InferRequest) -> float:
+        """Seconds until the request's deadline. Raises DeadlineExceeded."""
         limit = self.spec.limits.deadline_seconds
         if request.timeout is not None:
             limit = min(limit, request.timeout)

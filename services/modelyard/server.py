@@ -63,6 +63,7 @@ def create_app() -> "ServedApp":
 
     settings = Settings.from_environment()
     spec = read_spec(settings.repository / settings.model)
+    _find_services(settings.repository)
     made = _import_service(spec.service, spec.name) if spec.service else protocol_service(spec.name)
     return made.to_asgi()
 
@@ -129,6 +130,13 @@ def _config(settings: Settings, app: "ServedApp | str") -> uvicorn.Config:
         timeout_graceful_shutdown=max(1, round(settings.shutdown_seconds)),
         timeout_worker_healthcheck=30,
     )
+
+
+def _find_services(repository: Path) -> None:
+    """Outside a checkout services stand beside the models. Last on the path: they must hide no installed package."""
+    folder = str(repository.resolve().parent / "services")
+    if Path(folder).is_dir() and folder not in sys.path:
+        sys.path.append(folder)
 
 
 def _import_service(path: str, model: str) -> "ModelyardService":

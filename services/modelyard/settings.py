@@ -7,10 +7,11 @@ MODELYARD_SERVICE_HOST, ...) are avoided on purpose.
 import difflib
 import os
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 PREFIX = "MODELYARD_"
 
@@ -76,7 +77,17 @@ class Settings(BaseModel):
         512 * 2**20, ge=2**20, description="request bodies, and inputs in the queue, held at once; more gets 503"
     )
 
-    drain_seconds: float = Field(2.0, ge=0, description="after SIGTERM: not ready, but still serving")
+    import_seconds: float = Field(
+        60.0, gt=0, le=86_400, description="`modelyard import` and `new`: a file's trial in its child process may take"
+    )
+    import_memory_bytes: int = Field(
+        16 * 2**30, ge=2**30, description="`modelyard import` and `new`: so much may the child process allocate"
+    )
+
+    drain_seconds: float = Field(2.0, ge=0, description="after SIGTERM or GET /drain: not ready, but still serving")
+    drain_from: str = Field(
+        "127.0.0.0/8,::1/128", description="networks whose GET /drain is obeyed: the kubelet's, in a cluster"
+    )
     shutdown_seconds: float = Field(30.0, gt=0, description="after the drain: the most that open requests may take")
 
     api_keys: SecretStr = Field(
@@ -84,7 +95,26 @@ class Settings(BaseModel):
     )
     tenant_requests_per_second: float = Field(0.0, ge=0, description="quota of one key name; 0: none")
     admin: bool = Field(False, description="true: opens load and unload of the repository extension")
+    reload_seconds: float = Field(
+        1.0, ge=0, description="how often a promote or rollback (aliases.json) is looked for; 0: never"
+    )
+    loaded_versions: int = Field(
+        4,
+        ge=1,
+        le=1000,
+        description="versions of a model in memory: what aliases name, then the newest; more only if aliases name more",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
+
+    @field_validator("drain_from")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        try:
+            for item in filter(None, map(str.strip, value.split(","))):
+                ip_network(item)
+        except ValueError:
+            raise ValueError("one of its items is no network such as 10.0.0.0/8") from None
+        return value
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None, **overrides: object) -> "Settings":

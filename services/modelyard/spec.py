@@ -4,21 +4,21 @@ Every complaint names the file, the line and the key: an unknown key is an error
 """
 
 import difflib
-import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from modelyard.bounds import Bounded, check_tensor_bounds
 from modelyard.errors import ConfigurationError
 from modelyard.tensors import DTYPES, MAX_RANK
+from modelyard.yaml_lines import Place, fault, parse
 
 MODEL_YAML = "model.yaml"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 BackendName = Literal["tensorrt", "onnxruntime-cuda", "onnxruntime-cpu"]
 Precision = Literal["fp32", "fp16", "int8"]
+Path_ = tuple[str | int, ...]
 Dimensions = Annotated[tuple[Annotated[int, Field(ge=1, lt=2**31)], ...], Field(max_length=MAX_RANK)]
 
 
@@ -26,7 +26,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class TensorSpec(_Part):
+class TensorSpec(Bounded):
     """One input or output. -1 in `shape` is a dimension that may vary."""
 
     name: str = Field(min_length=1, max_length=512)
@@ -124,6 +124,14 @@ class QualitySpec(_Part):
     """Of its answers with its parent's, at least."""
 
 
+class MemberSpec(_Part):
+    """A model that an ensemble asks: its inputs from the ensemble's, its outputs to those of the vote, by names."""
+
+    model: Name
+    inputs: dict[str, str] = Field(min_length=1)
+    outputs: dict[str, str] = Field(min_length=1)
+
+
 class ModelSpec(_Part):
     name: Name
     description: str = ""
@@ -141,6 +149,8 @@ class ModelSpec(_Part):
     cache: CacheSpec = CacheSpec()
     limits: LimitsSpec = LimitsSpec()
     quality: QualitySpec | None = None
+    ensemble: tuple[MemberSpec, ...] = ()
+    """The file of such a model (the vote) takes its members' outputs (members.py); `inputs` are what callers send."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "ModelSpec":
@@ -154,7 +164,9 @@ class ModelSpec(_Part):
                         f"{what} '{tensor.name}' has shape {list(tensor.shape)}: with batching the first dimension "
                         "is the batch, -1 (or set batching.max_batch_size to 0)"
                     )
+        check_tensor_bounds({t.name: (t.datatype, t) for t in self.inputs}, {t.name: t for t in self.outputs})
         self._check_backends()
+        self._check_members()
         if self.minimum_backend and self.minimum_backend not in [backend.name for backend in self.backends]:
             raise ValueError(f"minimum_backend {self.minimum_backend} is not among the backends")
         if self.quality and self.quality.output not in [tensor.name for tensor in self.outputs]:
@@ -170,11 +182,25 @@ class ModelSpec(_Part):
         ranks = {tensor.name: len(tensor.shape) - self.batched for tensor in self.inputs}
         for backend in self.backends:
             for name, sizes in backend.shapes.items():
-                if len(sizes.min) != ranks.get(name):
+                if len(sizes.min) != ranks.get(name) and not self.ensemble:  # of an ensemble they are the vote's inputs
                     raise ValueError(
                         f"backends: shapes of '{name}' have {len(sizes.min)} dimensions: an input of that name with "
                         "so many dimensions (the batch apart) does not exist"
                     )
+
+    def _check_members(self) -> None:
+        if not self.ensemble:
+            return
+        known = {tensor.name for tensor in self.inputs}
+        taken = {name for member in self.ensemble for name in member.inputs.values()}
+        given = [name for member in self.ensemble for name in member.outputs.values()]
+        if self.name in [member.model for member in self.ensemble]:
+            raise ValueError(f"ensemble: '{self.name}' cannot be a member of itself")
+        if taken != known:
+            name = min(taken ^ known)
+            raise ValueError(f"ensemble: {'no member takes' if name in known else 'there is no'} input '{name}'")
+        if len(set(given)) != len(given):
+            raise ValueError(f"ensemble: two outputs go by the same name: {given}")
 
     @property
     def batched(self) -> bool:
@@ -198,65 +224,15 @@ def read_spec(model_dir: Path) -> ModelSpec:
 
 def parse_spec(text: str, source: str = MODEL_YAML) -> ModelSpec:
     """Parse the text of a model.yaml; `source` is how complaints name it."""
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines = dict(_lines(root, ())) if root is not None else {}
-        document: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise ConfigurationError(f"{source}{line}: no YAML: {getattr(error, 'problem', error)}") from None
-    except (ValueError, RecursionError) as error:  # an impossible date, a node that holds itself
-        raise ConfigurationError(f"{source}: no YAML: {type(error).__name__}: {str(error)[:200]}") from None
-    except _DuplicateKey as error:
-        raise ConfigurationError(f"{source}:{error.line}: the key '{error.key}' stands twice") from None
+    document, lines = parse(text, source)
     try:
         return ModelSpec.model_validate(document)
     except ValidationError as error:
-        faults = [_fault(source, lines, dict(e)) for e in error.errors(include_url=False)]
+        faults = [fault(source, lines, dict(e), _suggestion) for e in error.errors(include_url=False)]
         raise ConfigurationError("\n".join(faults)) from None
 
 
-class _DuplicateKey(Exception):
-    def __init__(self, key: str, line: int) -> None:
-        self.key, self.line = key, line
-
-
-Path_ = tuple[str | int, ...]
-
-
-def _lines(node: yaml.Node, path: Path_) -> Iterator[tuple[Path_, int]]:
-    """(path, line) of every node; a mapping's entries stand at the line of their key."""
-    yield path, node.start_mark.line + 1
-    if isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            yield from _lines(item, (*path, index))
-    elif isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            name, line = str(key.value), key.start_mark.line + 1
-            if name in seen:
-                raise _DuplicateKey(name, line)
-            seen.add(name)
-            yield from _lines(value, (*path, name))
-            yield (*path, name), line
-
-
-def _fault(source: str, lines: dict[Path_, int], error: dict[str, Any]) -> str:
-    place: Path_ = error["loc"]
-    known = place
-    while known and known not in lines:
-        known = known[:-1]
-    dotted = re.sub(r"\.(\d+)", r"[\1]", ".".join(str(part) for part in place))
-    text = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        text = "unknown key" + _suggestion(str(place[-1]), place)
-    elif error["type"] == "missing":
-        text = "is missing"
-    return f"{source}:{lines.get(known, 1)}: {dotted + ': ' if dotted else ''}{text}"
-
-
-_PARTS: dict[str, type[_Part]] = {
+_PARTS: dict[str, type[BaseModel]] = {
     "inputs": TensorSpec,
     "outputs": TensorSpec,
     "backends": BackendSpec,
@@ -264,10 +240,11 @@ _PARTS: dict[str, type[_Part]] = {
     "cache": CacheSpec,
     "limits": LimitsSpec,
     "quality": QualitySpec,
+    "ensemble": MemberSpec,
 }
 
 
-def _suggestion(key: str, place: Path_) -> str:
+def _suggestion(key: str, place: Place) -> str:
     part = _PARTS.get(str(place[0]), ModelSpec) if len(place) > 1 else ModelSpec
     near = difflib.get_close_matches(key, list(part.model_fields), 1)
     return f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(part.model_fields)}"

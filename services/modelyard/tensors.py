@@ -88,6 +88,10 @@ class InferRequest:
     """Seconds that the caller is willing to wait, from arrival."""
     priority: int = 0
     """1 is the highest, 0 the default (Triton's schedule-policy extension)."""
+    cached: bool = True
+    """False: the cache is neither read nor filled."""
+    part: bool = False
+    """Of a call whose quota was taken with another part of it."""
     protocol: str = "api"
 
 

@@ -5,6 +5,7 @@ Pure functions. Whatever passes here has the names, datatypes, ranks and dimensi
 
 from collections.abc import Sequence
 
+from modelyard.bounds import check_bounds
 from modelyard.errors import InvalidInput
 from modelyard.spec import ModelSpec, TensorSpec
 from modelyard.tensors import Shape, Tensor
@@ -16,7 +17,7 @@ def check_inputs(spec: ModelSpec, inputs: Sequence[Tensor]) -> tuple[list[Tensor
     Raises InvalidInput, saying what was given and what is wanted.
     """
     if _as_declared(spec, inputs):
-        return list(inputs), _rows(spec, inputs) if spec.batching.max_batch_size else 1
+        return list(inputs), _bounded_rows(spec, inputs)
     by_name: dict[str, Tensor] = {}
     for tensor in inputs:
         if tensor.name in by_name:
@@ -33,7 +34,7 @@ def check_inputs(spec: ModelSpec, inputs: Sequence[Tensor]) -> tuple[list[Tensor
         raise InvalidInput(
             f"unknown input '{next(iter(by_name))[:80]}'; '{spec.name}' takes {_names(spec.inputs)}", "name"
         )
-    return ordered, _rows(spec, ordered) if spec.batched else 1
+    return ordered, _bounded_rows(spec, ordered)
 
 
 def check_outputs(spec: ModelSpec, outputs: Sequence[str]) -> tuple[str, ...]:
@@ -71,6 +72,16 @@ def _check_tensor(wanted: TensorSpec, given: Tensor) -> None:
     shape = given.array.shape
     if not _fits(wanted.shape, shape):
         raise InvalidInput(f"input '{wanted.name}' has shape {list(wanted.shape)}, {list(shape)} was given", "shape")
+
+
+def _bounded_rows(spec: ModelSpec, inputs: Sequence[Tensor]) -> int:
+    """The number of rows of inputs in the order of model.yaml, whose values and sizes are within bounds."""
+    batched = spec.batching.max_batch_size > 0
+    rows = _rows(spec, inputs) if batched else 1
+    for wanted, given in zip(spec.inputs, inputs, strict=True):
+        if wanted.values is not None or wanted.sizes is not None or wanted.like is not None:
+            check_bounds(given, wanted, wanted.shape, inputs, batched=batched)
+    return rows
 
 
 def _rows(spec: ModelSpec, inputs: Sequence[Tensor]) -> int:

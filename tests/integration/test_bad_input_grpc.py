@@ -127,6 +127,8 @@ WRONG: dict[str, Change] = {
     "output without a name": outputs(""),
     "timeout negative": parameter("timeout", "int64_param", -1),
     "timeout a string": parameter("timeout", "string_param", "soon"),
+    "cache a string": parameter("cache", "string_param", "false"),
+    "cache a number": parameter("cache", "int64_param", 0),
     "shape [2^63-1, 2]": reshape(0, 2**63 - 1, 2),
     "shape [1, 2^40]": reshape(0, 1, 2**40),
     "shape of 100000 dimensions": reshape(0, *[1] * 100_000),

@@ -138,6 +138,8 @@ WRONG = {
     "timeout a string": document() | {"parameters": {"timeout": "soon"}},
     "timeout negative": document() | {"parameters": {"timeout": -1}},
     "priority negative": document() | {"parameters": {"priority": -1}},
+    "cache a string": document() | {"parameters": {"cache": "false"}},
+    "cache a number": document() | {"parameters": {"cache": 0}},
     "shape of too many dimensions": changed((*INPUT_A, "shape"), [1] * 100_000),
 }
 

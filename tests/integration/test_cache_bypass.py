@@ -1,4 +1,4 @@
-"""What is not kept: answers of a model whose cache is off, random ones, no numbers, old ones, too many."""
+"""What is not kept: answers of a cache that is off, or unwanted; random ones, no numbers, old ones, too many."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def bypasses(server: Server) -> float:
     return server.metric("modelyard_cache_rows_total", model=server.name, result="bypass")
 
 
-def check_bypassed(server: Server, x: Array, protocol: str) -> list[Answer]:
+def check_bypassed(server: Server, x: Array, protocol: str, **more: Any) -> list[Answer]:
     """Ask three times for the same rows: each time the model computes them."""
     computed, bypassed = computed_rows(server), bypasses(server)
-    answers = [ask(server, {"x": x}, protocol) for _ in range(3)]
+    answers = [ask(server, {"x": x}, protocol, **more) for _ in range(3)]
     assert [answer.cache for answer in answers] == ["bypass"] * 3
     assert computed_rows(server) - computed == 3 * len(x)
     assert bypasses(server) - bypassed == 3 * len(x)
@@ -64,6 +64,18 @@ def test_a_cache_that_is_off_is_bypassed(line: Path, tmp_path: Path, by: str) ->
         for protocol in PROTOCOLS:
             for answer in check_bypassed(server, x, protocol):
                 np.testing.assert_array_equal(answer.only, x @ WEIGHT + BIAS)
+
+
+def test_a_request_that_wants_no_cache_neither_reads_nor_fills_it(line: Path) -> None:
+    with serve(line, "line", {"MODELYARD_CACHE_FACTOR": "0"}) as server:
+        for number, protocol in enumerate(PROTOCOLS):
+            x, unwanted = row(number, 5), {"parameters": {"cache": False}}
+            check_bypassed(server, x, protocol, **unwanted)
+            assert ask(server, {"x": x}, protocol).cache == "miss", "nothing was kept"
+            check_bypassed(server, x, protocol, **unwanted)
+            assert ask(server, {"x": x}, protocol).cache == "hit"
+            wanted = ask(server, {"x": x}, protocol, parameters={"cache": True})
+            assert wanted.cache == "hit", "the parameter is no part of the key"
 
 
 def test_a_random_model_is_imported_without_cache(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,9 +18,9 @@ import pytest
 from PIL import Image
 
 from tests.integration.calls import PROTOCOLS, Array, ask
+from tests.integration.families import MODELS, family
 from tests.integration.harness import Server, clean_environment, serve
 
-SOURCE = Path(__file__).resolve().parents[2] / "models" / "digits"
 MINIMUM_ACCURACY = 0.98
 BRIGHTEST = 16
 
@@ -36,13 +35,7 @@ class Rows(NamedTuple):
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with a version of digits: the one that was exported already, else one that is trained now."""
-    folder = tmp_path_factory.mktemp("models")
-    digits = folder / "digits"
-    shutil.copytree(SOURCE, digits, ignore=shutil.ignore_patterns("build", "__pycache__", ".draft*"))
-    if not list(digits.glob("versions/*/manifest.json")):
-        for script in ("train.py", "export.py"):
-            subprocess.run([sys.executable, str(digits / script)], check=True, env=clean_environment())
-    return folder
+    return family("digits", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +43,7 @@ def held_out(tmp_path_factory: pytest.TempPathFactory) -> Rows:
     """The rows that the model never saw, as models/digits/dataset.py splits them."""
     path = tmp_path_factory.mktemp("rows") / "held_out.npz"
     code = "import dataset, numpy, sys; numpy.savez(sys.argv[1], **dataset.load()[1]._asdict())"
-    subprocess.run([sys.executable, "-c", code, str(path)], check=True, cwd=SOURCE, env=clean_environment())
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, cwd=MODELS / "digits", env=clean_environment())
     with np.load(path) as arrays:
         return Rows(arrays["images"], arrays["labels"])
 

@@ -7,7 +7,7 @@ from google.protobuf.json_format import ParseDict
 
 from modelyard import describe
 from modelyard.protocol._pb import open_inference_grpc_pb2 as pb
-from modelyard.spec import BackendName, BatchingSpec, ModelSpec, TensorSpec
+from modelyard.spec import BackendName, BatchingSpec, MemberSpec, ModelSpec, TensorSpec
 from modelyard.statistics import DURATIONS, Duration, ModelStatistics
 from modelyard.tensors import DTYPES
 
@@ -38,6 +38,17 @@ def test_without_batching_the_config_keeps_every_dimension() -> None:
     config = describe.config(spec, "onnxruntime-cpu", "fp32", "")
     assert config["input"][0]["dims"] == [-1, 3]
     assert "dynamic_batching" not in config
+
+
+def test_an_ensemble_is_called_so_and_names_its_members() -> None:
+    members = tuple(
+        MemberSpec(model=model, inputs={"x": NAMES[0]}, outputs={"y": f"of_{model}"}) for model in ("a", "b")
+    )
+    spec = SPEC.model_copy(update={"ensemble": members})
+    config = describe.config(spec, "onnxruntime-cpu", "fp32", "")
+    message = ParseDict({"config": config}, pb.ModelConfigResponse()).config
+    assert (message.platform, message.parameters["members"].string_value) == ("ensemble", "a,b")
+    assert describe.metadata(spec, ["1"], "onnxruntime-cpu")["platform"] == "ensemble"
 
 
 def test_the_config_says_why_a_model_is_degraded_without_naming_folders() -> None:

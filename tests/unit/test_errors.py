@@ -64,3 +64,13 @@ def test_what_may_be_tried_again_says_when() -> None:
 
 def test_a_backend_error_names_the_model_only() -> None:
     assert errors.BackendError("digits").public == "the model 'digits' failed on this input"
+
+
+@pytest.mark.parametrize(
+    "error", [errors.InvalidInput("no", "value"), Overloaded("no", 3), QuotaExceeded("no", 2), errors.Cancelled("no")]
+)
+def test_the_error_of_a_part_is_the_same_error_with_the_part_before_it(error: ModelyardError) -> None:
+    told = error.of("member 'a'")
+    assert (type(told), str(told), told.public) == (type(error), "member 'a': no", "member 'a': no")
+    assert vars(told) == vars(error)
+    assert str(error) == "no"

@@ -79,6 +79,7 @@ class OnnxRuntimeBackend:
         self.precision: str = backend.precision
         self._session = open_session(artifact, PROVIDERS[backend.name])
         _check_interface(self._session, spec, artifact)
+        self._batched = spec.batched
         self._inputs = [(tensor.name, tensor.datatype) for tensor in spec.inputs]
         self._bfloat16 = any(tensor.datatype == "BF16" for tensor in spec.inputs)
         self._bfloat16_outputs = any(tensor.datatype == "BF16" for tensor in spec.outputs)
@@ -90,6 +91,8 @@ class OnnxRuntimeBackend:
             )
 
     def infer(self, inputs: Sequence[Array], outputs: Sequence[str]) -> list[Array]:
+        if self._batched and not inputs[0].shape[0]:
+            return self._infer_nothing(inputs, outputs)
         try:
             return self._infer(inputs, outputs)
         except InvalidInput:
@@ -101,6 +104,11 @@ class OnnxRuntimeBackend:
 
     def close(self) -> None:
         del self._session
+
+    def _infer_nothing(self, inputs: Sequence[Array], outputs: Sequence[str]) -> list[Array]:
+        """No rows: what one blank row gives, without it. A recurrent operator that gets no row ends the process."""
+        blank = [np.full((1, *a.shape[1:]), b"" if a.dtype.hasobject else 0, a.dtype) for a in inputs]
+        return [array[:0] for array in self.infer(blank, outputs)]
 
     def _infer(self, inputs: Sequence[Array], outputs: Sequence[str]) -> list[Array]:
         if self._bfloat16_outputs:

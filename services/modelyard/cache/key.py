@@ -17,7 +17,7 @@ from modelyard.tensors import Parameter, Shape, Tensor, to_bytes
 
 MAX_REMEMBERED = 1024
 """Characters of parameters above which a signature's hash state is not kept: callers choose these texts."""
-_NEUTRAL = frozenset({"timeout", "priority", "binary_data_output"})
+_NEUTRAL = frozenset({"timeout", "priority", "cache", "binary_data_output"})
 """Parameters that say how to answer, not what."""
 
 

@@ -24,7 +24,7 @@ async def answer(scope: Scope, receive: Receive, send: Send, *, rest: Rest, othe
         await others(scope, receive, send)
         return
     path = scope.get("raw_path") or scope["path"].encode()
-    request = HttpRequest(scope["method"], path, dict(scope["headers"]))
+    request = HttpRequest(scope["method"], path, dict(scope["headers"]), peer=scope.get("client"))
     try:
         if not owns(path):
             rest.gate(request)

@@ -11,7 +11,7 @@ import numpy as np
 
 from modelyard.errors import InvalidInput, Unimplemented
 from modelyard.protocol._pb import open_inference_grpc_pb2 as pb
-from modelyard.protocol.parameters import priority_of, timeout_of
+from modelyard.protocol.parameters import cached_of, priority_of, timeout_of
 from modelyard.tensors import (
     BINARY_ONLY,
     Array,
@@ -55,6 +55,7 @@ def decode_request(message: pb.ModelInferRequest) -> InferRequest:
         request.parameters = parameters = decode_parameters(message.parameters)
         request.timeout = timeout_of(parameters)
         request.priority = priority_of(parameters)
+        request.cached = cached_of(parameters)
     return request
 
 

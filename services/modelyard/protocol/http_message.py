@@ -22,6 +22,8 @@ class HttpRequest:
     body: bytes = b""
     tenant: str = ""
     """Who asks, once that is known."""
+    peer: tuple[str, int] | None = None
+    """The other end of the connection."""
 
     def header(self, name: bytes) -> str:
         return self.headers.get(name, b"").decode("latin-1")

@@ -47,7 +47,7 @@ class HttpProtocol(HttpConnection):
             self._begin_asgi()
             return
         exchange = Exchange(
-            HttpRequest(self.parser.get_method().decode("ascii"), path, headers),
+            HttpRequest(self.parser.get_method().decode("ascii"), path, headers, peer=self.client),
             keep_alive=self.parser.should_keep_alive() and (b"connection" not in headers or self._is_http_1_1()),
             expects_continue=self.expect_100_continue and self._is_http_1_1(),
         )

@@ -1,6 +1,6 @@
 """Parameters of a request that both wires carry, read strictly: a wrong type is refused, never guessed.
 
-Sources: Triton's extension_schedule_policy.md (priority, timeout), extension_binary_data.md.
+Sources: Triton's extension_schedule_policy.md (priority, timeout), extension_binary_data.md. `cache` is our own.
 """
 
 from collections.abc import Mapping
@@ -17,6 +17,11 @@ def timeout_of(parameters: Mapping[str, Parameter]) -> float | None:
 def priority_of(parameters: Mapping[str, Parameter]) -> int:
     """The request parameter `priority`: 1 is the highest, 0 the default."""
     return _not_negative(parameters, "priority")
+
+
+def cached_of(parameters: Mapping[str, Parameter]) -> bool:
+    """The request parameter `cache`: false says that the cache is neither read nor filled."""
+    return flag(parameters, "cache", default=True)
 
 
 def whole(parameters: Mapping[str, Parameter], name: str, default: int) -> int:

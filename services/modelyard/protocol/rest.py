@@ -2,9 +2,9 @@
 
     GET  /v2   /v2/health/live|ready   /v2/models/{m}[/versions/{v}][/ready|/config|/stats]   /v2/models/stats
     POST /v2/models/{m}[/versions/{v}]/infer   /v2/repository/index   /v2/repository/models/{m}/load|unload
-    GET  /livez /healthz /readyz /metrics
+    GET  /livez /healthz /readyz /metrics /drain
 
-Health and metrics stand outside authentication and every limit.
+Health, metrics and the drain stand outside authentication and every limit.
 """
 
 import asyncio
@@ -19,12 +19,14 @@ from typing import Any
 import orjson
 
 from modelyard.dataplane import EXTENSIONS, SERVER_NAME, SERVER_VERSION, DataPlane, Target
+from modelyard.drain import Drain, may_drain
 from modelyard.errors import (
     InvalidInput,
     MethodNotAllowed,
     ModelyardError,
     NotFound,
     Overloaded,
+    PermissionDenied,
     Unavailable,
     Unimplemented,
     UnsupportedMediaType,
@@ -41,19 +43,23 @@ Cancel = Callable[[], object]
 """Ends what was submitted and not answered yet: nobody waits for it."""
 
 _MEDIA_TYPES = frozenset({b"", b"application/json", b"application/octet-stream", b"application/x-www-form-urlencoded"})
+_FORWARDED = (b"forwarded", b"x-forwarded-for", b"via")
+"""What a proxy adds: behind it anybody may stand."""
 _LARGE = 65536
 """A body above this is inflated, and an answer compressed, in a thread: the event loop has others to serve."""
 
 
 class Rest:
-    def __init__(self, dataplane: DataPlane, max_body_bytes: int) -> None:
+    def __init__(self, dataplane: DataPlane, max_body_bytes: int, drain: Drain, drain_from: str) -> None:
         self._dataplane = dataplane
         self._max_body = max_body_bytes
+        self._drain, self._drain_from = drain, drain_from
         self._handlers: dict[str, Callable[[HttpRequest, Route], Awaitable[HttpResponse]]] = {
             "infer": self._infer,
             "live": self._live,
             "ready": self._ready,
             "metrics": self._metrics,
+            "drain": self._wait_drained,
             "server": self._server,
             "model": self._model,
             "model_ready": self._model_ready,
@@ -110,12 +116,13 @@ class Rest:
         respond(await self.handle(request))
 
     async def _infer(self, request: HttpRequest, route: Route) -> HttpResponse:
-        target = self._dataplane.pipeline(route.model, route.version)  # raises before the body is looked at
+        self._dataplane.pipeline(route.model, route.version)  # raises before the body is looked at
         try:
             body = await self._body(request)
         except ModelyardError as error:
             self._dataplane.refused(route.model, error, "http")
             raise
+        target = self._dataplane.pipeline(route.model, route.version)  # once more: the first may be gone
         decoded, encoding, seconds = self._decoded(target, request, route, body)
         response = await self._dataplane.infer(target, decoded, request.tenant, partial(_encoded, encoding), seconds)
         accepted = request.header(b"accept-encoding")
@@ -163,6 +170,13 @@ class Rest:
     async def _metrics(self, request: HttpRequest, route: Route) -> HttpResponse:
         content_type, text = await self._dataplane.metrics()
         return HttpResponse(200, [text], content_type.encode())
+
+    async def _wait_drained(self, request: HttpRequest, route: Route) -> HttpResponse:
+        """Not ready from now on; answered when the server may be stopped."""
+        peer = request.peer[0] if request.peer else ""
+        if not may_drain(self._drain_from, peer) or any(name in request.headers for name in _FORWARDED):
+            raise PermissionDenied("only a neighbour that MODELYARD_DRAIN_FROM names may drain this server")
+        return _json({"state": "draining", "seconds": await self._drain.wait()})
 
     # --- metadata -------------------------------------------------------------------------------------------------
 

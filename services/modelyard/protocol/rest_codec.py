@@ -15,7 +15,7 @@ import orjson
 
 from modelyard.errors import InvalidInput, Unimplemented
 from modelyard.protocol.json_data import decode_data, encode_data, flat_floats
-from modelyard.protocol.parameters import flag, priority_of, timeout_of, whole
+from modelyard.protocol.parameters import cached_of, flag, priority_of, timeout_of, whole
 from modelyard.tensors import (
     BINARY_ONLY,
     DTYPES,
@@ -101,6 +101,7 @@ def decode_request(
     request.parameters = parameters
     request.timeout = timeout_of(parameters)
     request.priority = priority_of(parameters)
+    request.cached = cached_of(parameters)
     encoding = Encoding(default=flag(parameters, "binary_data_output", default=False))
     for output in outputs:
         wanted = output.parameters or {}

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
-OPEN_PATHS = frozenset({b"/livez", b"/healthz", b"/readyz", b"/metrics", b"/v2/health/live", b"/v2/health/ready"})
+OPEN_PATHS = frozenset(
+    {b"/livez", b"/healthz", b"/readyz", b"/metrics", b"/drain", b"/v2/health/live", b"/v2/health/ready"}
+)
 """Outside authentication and every limit."""
 MAX_REMEMBERED = 256
 """Bytes of the longest path whose route is kept: callers choose paths."""
@@ -26,6 +28,7 @@ _FIXED = {
     ("healthz",): Route("live", "GET"),
     ("readyz",): Route("ready", "GET"),
     ("metrics",): Route("metrics", "GET"),
+    ("drain",): Route("drain", "GET"),
     ("v2",): Route("server", "GET"),
     ("v2", ""): Route("server", "GET"),
     ("v2", "health", "live"): Route("live", "GET"),

@@ -1,10 +1,11 @@
 """The curves as PNG: requests a second and p99 over the batch size (over the threads, for a model without batches).
 
-One line for each combination of the other two settings, at the target concurrency; rings mark the current setting and
-the chosen one.
+Of a tuning, one line for each combination of the other two settings, at the target concurrency; rings mark the current
+setting and the chosen one. Of a model card, one line for each figure.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -34,6 +35,33 @@ def plot(report: Report, path: Path) -> None:
     figure.savefig(path, format="png")
 
 
+def plot_sizes(title: str, points: Sequence[tuple[int, float, float, float]], path: Path) -> None:
+    """Write the PNG of a model card: (rows of a run, median ms, p99 ms, rows a second) of each batch size."""
+    rows, median, p99, rate = zip(*points, strict=True)
+    figure = Figure(figsize=(9, 3.6), dpi=130, layout="constrained")
+    wait, speed = figure.subplots(1, 2)
+    wait.plot(rows, median, marker="o", label="median")
+    wait.plot(rows, p99, marker="o", linestyle=":", label="p99")
+    wait.set_ylabel("milliseconds a run")
+    wait.legend(fontsize="small")
+    speed.plot(rows, rate, marker="o")
+    speed.set_ylabel("rows per second")
+    for axes in (wait, speed):
+        _by_rows(axes, rows)
+        axes.set_xlabel("rows of a run")
+    wait.set_yscale("log")  # on a busy machine p99 may be a hundred medians
+    speed.set_ylim(bottom=0)
+    figure.suptitle(title)
+    figure.savefig(path, format="png")
+
+
+def _by_rows(axes: Axes, places: Sequence[int]) -> None:
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(places, [str(place) for place in places])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.grid(alpha=0.3)
+
+
 def _draw(axes: Axes, report: Report, values: dict[Setting, float]) -> None:
     lines: dict[tuple[int, float] | None, list[tuple[int, float]]] = defaultdict(list)
     for setting, value in values.items():
@@ -45,13 +73,9 @@ def _draw(axes: Axes, report: Report, values: dict[Setting, float]) -> None:
     _ring(axes, values, report.current, "now", 11)
     if report.choice:
         _ring(axes, values, report.choice.setting, "chosen", 16)
-    places = sorted({_place(setting) for setting in values})
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(places, [str(place) for place in places])
-    axes.xaxis.set_minor_locator(NullLocator())
+    _by_rows(axes, sorted({_place(setting) for setting in values}))
     axes.set_ylim(bottom=0)
     axes.set_xlabel("rows merged into one run, at most" if report.current.rows else "threads")
-    axes.grid(alpha=0.3)
 
 
 def _place(setting: Setting) -> int:

@@ -100,3 +100,35 @@ def test_a_provider_that_is_not_there_is_refused_not_replaced(tmp_path: Path) ->
     artifact = saved(tmp_path, onnx_models.identity())
     with pytest.raises(BackendUnavailable, match="NoSuchProvider"):
         open_session(artifact, "NoSuchProvider")
+
+
+def test_no_rows_are_answered_without_running_a_recurrent_operator_on_them(tmp_path: Path) -> None:
+    """ONNX Runtime's GRU ends the process when it gets no row: without our care this test would end the run."""
+    random = np.random.default_rng(0)
+    weights = [
+        onnx.numpy_helper.from_array(random.standard_normal(shape).astype(np.float32), name)
+        for name, shape in (("W", (1, 12, 3)), ("R", (1, 12, 4)))
+    ]
+    nodes = [
+        onnx.helper.make_node("Transpose", ["x"], ["steps"], perm=[1, 0, 2]),
+        onnx.helper.make_node("GRU", ["steps", "W", "R"], ["", "states"], hidden_size=4),
+        onnx.helper.make_node("Squeeze", ["states", "first"], ["y"]),
+    ]
+    floats = onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        nodes,
+        "recurrent",
+        [onnx.helper.make_tensor_value_info("x", floats, ["rows", "length", 3])],
+        [onnx.helper.make_tensor_value_info("y", floats, ["rows", 4])],
+        [*weights, onnx.numpy_helper.from_array(np.array([0]), "first")],
+    )
+    artifact = saved(
+        tmp_path, onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    )
+    x, y = TensorSpec(name="x", datatype="FP32", shape=(-1, -1, 3)), tensor("y", width=4)
+    backend = opened(artifact, [x], [y])
+    (answer,) = backend.infer([np.zeros((0, 5, 3), np.float32)], ["y"])
+    assert answer.shape == (0, 4)
+    assert answer.dtype == np.float32
+    (answer,) = backend.infer([np.ones((2, 5, 3), np.float32)], ["y"])
+    assert answer.shape == (2, 4)

@@ -97,7 +97,7 @@ def test_model_and_digest_do_not_run_into_each_other() -> None:
 
 
 def test_parameters_that_say_how_to_answer_are_not_in_the_key() -> None:
-    neutral: dict[str, Parameter] = {"timeout": 5, "priority": 1, "binary_data_output": True}
+    neutral: dict[str, Parameter] = {"timeout": 5, "priority": 1, "cache": True, "binary_data_output": True}
     assert keys([X], parameters=neutral) == keys([X])
 
 

@@ -111,6 +111,16 @@ def test_parameters_outputs_priority_and_timeout_arrive() -> None:
     assert (request.priority, request.timeout, request.parameters["mine"], request.outputs) == (1, 0.5, 0.5, ("y",))
 
 
+def test_a_request_says_whether_the_cache_may_serve_it() -> None:
+    message = raw_message(Tensor("x", "UINT8", np.zeros(1, np.uint8)))
+    assert decode_request(message).cached
+    message.parameters["cache"].bool_param = False
+    assert not decode_request(message).cached
+    message.parameters["cache"].string_param = "false"
+    with pytest.raises(InvalidInput, match="'cache'"):
+        decode_request(message)
+
+
 def test_a_parameter_without_a_value_is_refused() -> None:
     message = raw_message()
     message.parameters["empty"].SetInParent()

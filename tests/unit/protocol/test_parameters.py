@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelyard.errors import InvalidInput
-from modelyard.protocol.parameters import flag, priority_of, timeout_of, whole
+from modelyard.protocol.parameters import cached_of, flag, priority_of, timeout_of, whole
 from modelyard.tensors import Parameter
 
 
@@ -20,6 +20,8 @@ def test_defaults() -> None:
     assert priority_of({"priority": 1}) == 1
     assert whole({}, "n", 7) == 7
     assert flag({}, "f", default=True)
+    assert cached_of({})
+    assert not cached_of({"cache": False})
 
 
 @pytest.mark.parametrize("name", ["timeout", "priority"])
@@ -33,3 +35,9 @@ def test_what_is_no_whole_number_is_refused(name: str, value: Parameter) -> None
 def test_what_is_neither_true_nor_false_is_refused(value: Parameter) -> None:
     with pytest.raises(InvalidInput, match="binary_data"):
         flag({"binary_data": value}, "binary_data", default=False)
+
+
+@pytest.mark.parametrize("value", [0, 1, "false", 0.0])
+def test_cache_is_true_or_false(value: Parameter) -> None:
+    with pytest.raises(InvalidInput, match="'cache'"):
+        cached_of({"cache": value})

@@ -82,6 +82,18 @@ def test_what_a_request_says_arrives() -> None:
     assert (encoding.binary("y"), encoding.binary("z")) == (False, True)
 
 
+@pytest.mark.parametrize(("parameters", "cached"), [({}, True), ({"cache": True}, True), ({"cache": False}, False)])
+def test_a_request_says_whether_the_cache_may_serve_it(parameters: dict[str, bool], cached: bool) -> None:
+    request, _ = decode({"inputs": [X], "parameters": parameters})
+    assert request.cached is cached
+
+
+@pytest.mark.parametrize("value", [0, 1, "false", 0.5])
+def test_a_cache_parameter_of_another_type_is_refused_by_name(value: object) -> None:
+    with pytest.raises(InvalidInput, match="'cache'"):
+        decode({"inputs": [X], "parameters": {"cache": value}})
+
+
 def test_an_id_is_echoed_and_an_absent_one_is_not_made_up() -> None:
     for name, document in (("7", {"id": "7"}), ("", {})):
         parts, _ = encode_response(InferResponse("m", "1", [], name), Encoding())

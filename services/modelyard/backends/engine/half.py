@@ -31,6 +31,10 @@ _SMALLEST = 2.0**-24
 """The least positive FP16: a constant above zero stays so, as an epsilon under a root must."""
 
 
+_MARK = "modelyard.precision"
+"""Among the metadata of a model that was converted."""
+
+
 class CannotConvert(Exception):
     """The text says which value or node."""
 
@@ -42,10 +46,16 @@ def to_half(model: Any) -> Any:
             model = inliner.inline_local_functions(model)
         types = _types(shape_inference.infer_shapes(model, strict_mode=True))
         _Conversion(model, types).run()
+        model.metadata_props.add(key=_MARK, value="fp16")
         onnx.checker.check_model(model, full_check=True)
     except (ValueError, shape_inference.InferenceError, onnx.checker.ValidationError) as error:
         raise CannotConvert(f"the model cannot be converted to FP16: {str(error).strip()[:300]}") from None
     return model
+
+
+def is_half(model: Any) -> bool:
+    """Was it converted already?"""
+    return any(entry.key == _MARK for entry in model.metadata_props)
 
 
 def nodes(graph: Any) -> Iterator[Any]:

@@ -1,7 +1,7 @@
 """What the precision of model.yaml makes of an artifact before TensorRT's parser reads it.
 
     fp32   as it is; the builder keeps TF32 away
-    fp16   converted (half.py), its inputs and outputs keep their datatypes
+    fp16   converted (half.py), its inputs and outputs keep their datatypes; as it is when it was converted before
     int8   as it is: it has to carry QuantizeLinear and DequantizeLinear, which say where and how INT8 is used
 
 From TensorRT 11 on there is no other way, and 10 has this one too.
@@ -32,6 +32,8 @@ def prepare(artifact: Path, precision: Precision, folder: Path) -> Path:
     model = _load(onnx, artifact, weights=precision == "fp16")
     if precision == "int8":
         _require_quantization({node.op_type for graph in (model.graph, *model.functions) for node in half.nodes(graph)})
+        return artifact
+    if half.is_half(model):
         return artifact
     if model.ByteSize() > _MOST_BYTES:
         raise UnsupportedModel("the model is above 2 GB: convert it to FP16 when it is exported")
