@@ -24,6 +24,8 @@ from modelyard.repository import LoadedModel
 from modelyard.served import IndexEntry, ServedModel, State
 from modelyard.tensors import InferRequest, InferResponse
 
+__all__ = ["EXTENSIONS", "SERVER_NAME", "SERVER_VERSION", "DataPlane", "Target"]
+
 log = logging.getLogger("modelyard.dataplane")
 
 T = TypeVar("T")

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from tests.integration.calls import until
+from tests.integration.families import MODELS
 from tests.integration.harness import clean_environment, free_port
-from tests.integration.test_digits_service import SOURCE, repository
+from tests.integration.test_digits_service import repository
 
 __all__ = ["repository"]
 
@@ -43,7 +44,7 @@ def client(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
             env=environment,
-            cwd=SOURCE.parents[1],
+            cwd=MODELS.parent,
             stdout=log,
             stderr=subprocess.STDOUT,
         ) as process,

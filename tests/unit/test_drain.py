@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def test_it_begins_once() -> None:
 async def test_whoever_waits_gets_what_is_left() -> None:
     drain = Drain(0.2, lambda: None)
     started = time.monotonic()
-    assert await asyncio.gather(drain.wait(), drain.wait()) == [0.2, 0.2]
+    assert list(await asyncio.gather(drain.wait(), drain.wait())) == [0.2, 0.2]
     assert time.monotonic() - started >= 0.2
     assert drain.left == 0
 
@@ -40,7 +41,7 @@ async def test_a_waiter_that_leaves_does_not_end_the_drain() -> None:
 
 def test_one_worker_tells_the_others(tmp_path: Path) -> None:
     begun: list[str] = []
-    first, second = (Drain(1.0, lambda name=name: begun.append(name), tmp_path) for name in ("first", "second"))
+    first, second = (Drain(1.0, partial(begun.append, name), tmp_path) for name in ("first", "second"))
     second.look()
     assert begun == []
     first.begin()

@@ -46,7 +46,7 @@ def test_every_bit_is_kept(tmp_path_factory: pytest.TempPathFactory, rows: np.nd
         (Evaluation({}), "needs rows"),
         (Evaluation({"x": ROWS[:0]}), "needs rows"),
         (Evaluation({"x": ROWS, "y": ROWS[:2]}), "different numbers of rows"),
-        (Evaluation({"x": np.float32(1)}), "different numbers of rows"),
+        (Evaluation({"x": np.array(1, np.float32)}), "different numbers of rows"),
         (Evaluation({"x": ROWS}, np.array([1])), "3 rows need as many true answers"),
         (Evaluation({"x": ROWS}, None, {"x": ROWS, "y": ROWS[:1]}), "calibration .* different numbers"),
         (Evaluation({"x": np.array([b"a"], object)}), "BYTES cannot be kept"),
@@ -73,6 +73,6 @@ def test_what_is_no_such_file_is_refused(tmp_path: Path) -> None:
 def test_a_pickle_inside_is_not_opened(tmp_path: Path) -> None:
     path = tmp_path / "evaluation.npz"
     with path.open("wb") as file:
-        np.savez(file, **{"input:x": np.array([{"a": 1}], object)})
+        np.savez(file, allow_pickle=True, **{"input:x": np.array([{"a": 1}], object)})
     with pytest.raises(ConfigurationError, match="no evaluation file"):
         read_evaluation(path)

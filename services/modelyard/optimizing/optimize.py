@@ -78,6 +78,8 @@ def optimize(options: Options, repository: Path, out: Console, steps: Steps) -> 
             raise ConfigurationError(f"no version is published: {why}")
         _publish(source, version, artifact, variant, options, report.comparison(measured, speeds, bytes_), measured)
     out.print(f"published {options.name} version {version} ({options.precision}), made from {source.manifest.version}")
+    out.print(f"look at it, then serve it: modelyard diff {options.name} {source.manifest.version} {version}; ", end="")
+    out.print(f"modelyard promote {options.name} {version}")
 
 
 def _make(source: Source, target: Path, options: Options, steps: Steps) -> str:
