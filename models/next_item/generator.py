@@ -158,7 +158,8 @@ def _gaps(random: np.random.Generator, tempo: Integers, pause: NDArray[np.bool_]
     """Whole seconds, 1 or more."""
     median = np.where(pause, PAUSE_MEDIAN, GAP_MEDIAN[tempo])
     gaps = np.rint(median * np.exp(random.normal(0, GAP_SIGMA, len(tempo))))
-    return np.maximum(gaps, 1).astype(np.int64)
+    whole: Integers = np.maximum(gaps, 1).astype(np.int64)
+    return whole
 
 
 def _draw(random: np.random.Generator, probabilities: Floats) -> Integers:

@@ -123,17 +123,19 @@ def _compacted(items: Tensor, timestamps: Tensor) -> tuple[Tensor, Tensor]:
 def _onnx_gru(gru: nn.GRU, events: Tensor, first: Tensor) -> Tensor:
     """The same as ONNX's operator: length before rows, gates in the order z, r, h instead of r, z, n."""
 
-    def gates(weight: Tensor) -> Tensor:
-        reset, update, new = weight.chunk(3)
+    weights = dict(gru.named_parameters())
+
+    def gates(name: str) -> Tensor:
+        reset, update, new = weights[name].chunk(3)
         return torch.cat([update, reset, new]).unsqueeze(0)
 
-    biases = torch.cat([gates(gru.bias_ih_l0), gates(gru.bias_hh_l0)], dim=1)
+    biases = torch.cat([gates("bias_ih_l0"), gates("bias_hh_l0")], dim=1)
     # One row more, thrown away again: ONNX Runtime ends the process when a GRU gets no row.
     events = torch.cat([events, torch.zeros_like(events[:1, :, :]).sum(dim=0, keepdim=True)])
     first = torch.cat([first, torch.zeros_like(first[:, :1]).sum(dim=1, keepdim=True)], dim=1)
     states = torch.onnx.ops.symbolic(
         "GRU",
-        (events.transpose(0, 1), gates(gru.weight_ih_l0), gates(gru.weight_hh_l0), biases, None, first),
+        (events.transpose(0, 1), gates("weight_ih_l0"), gates("weight_hh_l0"), biases, None, first),
         attrs={"hidden_size": HIDDEN, "linear_before_reset": 1},
         dtype=events.dtype,
         shape=(events.shape[1], 1, events.shape[0], HIDDEN),

@@ -99,7 +99,12 @@ class Application:
             await self._redis.start()
         if listen:
             settings = self.settings
-            self._grpc = GrpcServer(self.dataplane, settings.max_body_bytes)
+            self._grpc = GrpcServer(
+                self.dataplane,
+                max_message_bytes=settings.max_body_bytes,
+                share_port=settings.workers > 1,
+                connection_seconds=settings.grpc_connection_seconds,
+            )
             await self._grpc.start(settings.host, settings.grpc_port)
             self.dataplane.start()
             self._drain.before_exit()
@@ -136,8 +141,6 @@ class Application:
 
     def _begin_drain(self) -> None:
         self.dataplane.state = State.DRAINING
-        if self._grpc is not None:
-            self._grpc.send_away(self.settings.shutdown_seconds)
 
 
 class ModelService:

@@ -2,7 +2,8 @@
 
     GET /drain (a preStop hook) or SIGTERM -> begin, once -> serve on for `seconds` -> the server stops
 
-Whoever watches readiness has these seconds to send requests elsewhere, and every answer in them ends its connection.
+Whoever watches readiness has these seconds to send requests elsewhere. Over HTTP every answer in them ends its
+connection; a gRPC connection is ended at its age (`grpc_connection_seconds`), so the drain is to be longer than that.
 A SIGTERM that follows a drain waits only for what is left of it. With several workers one of them gets the hook's
 request, and tells the others by a file in the folder that they share.
 """

@@ -73,6 +73,13 @@ class Settings(BaseModel):
     )
     receive_timeout_seconds: float = Field(20.0, gt=0, description="a request must have arrived whole within this")
     keep_alive_seconds: float = Field(75.0, gt=0, description="an idle HTTP connection is closed after this")
+    grpc_connection_seconds: float = Field(
+        30.0,
+        ge=0,
+        le=86_400,
+        description="a gRPC connection is ended at this age, without a loss: callers spread, and leave a server that "
+        "drains longer than that; 0: never",
+    )
     max_queue_bytes: int = Field(
         512 * 2**20, ge=2**20, description="request bodies, and inputs in the queue, held at once; more gets 503"
     )

@@ -202,6 +202,26 @@ def slow_by_input() -> onnx.ModelProto:
     return _slow_by_input(turns_per_millisecond())
 
 
+def loop(turns: int) -> onnx.ModelProto:
+    """x FP32 [-1, 4] -> y = x after so many turns that do nothing."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Identity", ["state"], ["next"])],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, ["N", 4]),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, ["N", 4]),
+        ],
+    )
+    node = helper.make_node("Loop", ["turns", "", "x"], ["y"], body=body)
+    sides = [value(name, "FP32", (-1, 4)) for name in "xy"]
+    return build([node], sides[:1], sides[1:], {"turns": np.array(turns)})
+
+
 def session_of(model: onnx.ModelProto) -> Any:
     """The model in ONNX Runtime on one thread: what a server's answers are compared with."""
     options = onnxruntime.SessionOptions()

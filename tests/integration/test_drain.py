@@ -23,7 +23,7 @@ from tests.integration.onnx_models import slow_by_input
 NAME = "echo"
 DRAIN_SECONDS = 2.0
 EXIT_SECONDS = 15.0
-ENVIRONMENT = {"MODELYARD_DRAIN_SECONDS": str(DRAIN_SECONDS)}
+ENVIRONMENT = {"MODELYARD_DRAIN_SECONDS": str(DRAIN_SECONDS), "MODELYARD_GRPC_CONNECTION_SECONDS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_grpc_callers_are_told_to_go_and_find_the_server_still_there(server: Ser
         channel.subscribe(changed, try_to_connect=True)
         until(lambda: grpc.ChannelConnectivity.READY in states, "connected")
         hook = thread.submit(drain, server)
-        assert gone.wait(DRAIN_SECONDS), "GOAWAY ends an idle connection"
+        assert gone.wait(DRAIN_SECONDS + 5), "GOAWAY ends an idle connection"
         sender = GrpcSender(server)
         assert sender(3.5) == 3.5
         sender.close()
@@ -181,7 +181,7 @@ def test_three_servers_rolled_three_times_lose_nothing(repository: Path, tmp_pat
 
 
 def _launched(repository: Path, log_path: Path) -> Server:
-    return start(repository, NAME, log_path, env={"MODELYARD_DRAIN_SECONDS": "1"})
+    return start(repository, NAME, log_path, env=ENVIRONMENT)
 
 
 def _join(balancer: Balancer, server: Server) -> None:

@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.integration.harness import CommandResult, modelyard
-from tests.integration.onnx_models import build, identity, value
+from tests.integration.onnx_models import build, identity, loop, value
 
 MEMORY = str(2 * 2**30)
 
@@ -22,26 +22,6 @@ MEMORY = str(2 * 2**30)
 def bring(source: Path, repository: Path, seconds: str = "60") -> CommandResult:
     settings = {"MODELYARD_IMPORT_SECONDS": seconds, "MODELYARD_IMPORT_MEMORY_BYTES": MEMORY}
     return modelyard("import", source, "--name", "m", "--repository", repository, env=settings)
-
-
-def loop(turns: int) -> onnx.ModelProto:
-    """y = x after so many turns that do nothing."""
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Identity", ["state"], ["next"])],
-        "body",
-        [
-            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("state", TensorProto.FLOAT, ["N", 4]),
-        ],
-        [
-            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("next", TensorProto.FLOAT, ["N", 4]),
-        ],
-    )
-    node = helper.make_node("Loop", ["turns", "", "x"], ["y"], body=body)
-    sides = [value(name, "FP32", (-1, 4)) for name in "xy"]
-    return build([node], sides[:1], sides[1:], {"turns": np.array(turns)})
 
 
 def allocating(elements: int) -> onnx.ModelProto:

@@ -14,9 +14,10 @@ import numpy as np
 import onnx
 import pytest
 
+from tests.integration.calls import until
 from tests.integration.harness import CommandResult, clean_environment, modelyard, serve
 from tests.integration.made_models import SKLEARN, TORCH, make
-from tests.integration.onnx_models import random_normal, strings, two_inputs
+from tests.integration.onnx_models import loop, random_normal, strings, two_inputs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -172,6 +173,19 @@ def test_two_commands_at_once_bring_one_model(project: Path, tmp_path: Path) -> 
     assert inspected.code == 0, inspected.err
     assert {path.name for path in (project / "models").iterdir()} == {"two"}
     assert json.loads((project / "models" / "two" / "versions" / "1" / "manifest.json").read_text())["model"] == "two"
+
+
+def test_a_command_that_was_killed_leaves_nothing_that_counts(project: Path, tmp_path: Path) -> None:
+    onnx.save(loop(2**62), tmp_path / "endless.onnx")
+    onnx.save(two_inputs(), tmp_path / "two.onnx")
+    command = [sys.executable, "-m", "modelyard", "new", "two", "--from", str(tmp_path / "endless.onnx")]
+    process = subprocess.Popen(command, cwd=project, env=clean_environment(), stderr=subprocess.DEVNULL)
+    until(lambda: any(project.glob("models/.draft-*")), "a draft", 60)
+    process.kill()
+    process.wait()
+    assert "two" not in modelyard("list", cwd=project).out
+    brought(project, "two", tmp_path / "two.onnx")
+    assert {path.name for path in (project / "models").iterdir()} == {"two"}
 
 
 def test_remove_asks_first(project: Path, tmp_path: Path) -> None:

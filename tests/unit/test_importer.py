@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import yaml
 from onnx import helper, numpy_helper
 
 from modelyard.errors import ConfigurationError
@@ -56,6 +57,15 @@ def test_a_second_import_is_the_next_version_of_the_same_interface(tmp_path: Pat
     with pytest.raises(ConfigurationError, match="inputs differ"):
         run(tmp_path, onnx_models.identity("FP64"))
     assert not (tmp_path / "models" / "m" / "versions" / "3").exists()
+
+
+def test_bounds_of_model_yaml_are_no_other_interface(tmp_path: Path) -> None:
+    run(tmp_path, onnx_models.identity())
+    path = tmp_path / "models" / "m" / "model.yaml"
+    document = yaml.safe_load(path.read_text())
+    document["inputs"][0]["values"] = [-100, 100]
+    path.write_text(yaml.safe_dump(document))
+    assert run(tmp_path, onnx_models.identity()).version == "2"
 
 
 @pytest.mark.parametrize("name", ["../m", "", ".m", "a/b", "m\n"])

@@ -5,8 +5,10 @@ of the categories of an encoder. They try the conversion and become golden rows;
 nothing.
 """
 
+import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,25 @@ class Columns:
     """Made-up rows by the name of the ONNX input: float32 or str, [rows, columns]."""
     texts: bool = False
     by_name: bool = False
+
+    def with_rows(self, path: Path) -> "Columns":
+        """The same with real rows out of an .npz file. Raises ConfigurationError when they are of another model."""
+        try:
+            with path.open("rb") as raw:
+                file = np.load(raw, allow_pickle=False)
+                arrays = {name: file[name] for name in self.inputs}
+        except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile) as error:
+            wanted = ", ".join(f"{name} [-1, {rows.shape[1]}]" for name, rows in self.inputs.items())
+            raise ConfigurationError(f"{path} does not hold what the estimator takes, {wanted} ({error})") from None
+        for name, made_up in self.inputs.items():
+            texts = made_up.dtype.kind == "U"
+            if arrays[name].shape[1:] != made_up.shape[1:] or (arrays[name].dtype.kind == "U") != texts:
+                shape = list(arrays[name].shape)
+                raise ConfigurationError(
+                    f"{path}: '{name}' has shape {shape}, the estimator takes {made_up.shape[1]} columns"
+                )
+            arrays[name] = arrays[name] if texts else arrays[name].astype(np.float32)
+        return replace(self, inputs=arrays)
 
     def frame(self) -> Any:
         """The rows as the estimator takes them: the same numbers in float64, with which it was most likely fitted."""

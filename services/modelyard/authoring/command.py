@@ -91,7 +91,7 @@ def import_(
     check_name(name)
     with tempfile.TemporaryDirectory() as scratch, _console(stderr=True).status("looking at the file") as status:
         limits = _limits(settings)
-        found = as_onnx(source, Path(scratch), trust=trust, limits=limits, say=status.update, warn=_warn)
+        found = as_onnx(source, Path(scratch), trust=trust, limits=limits, rows=rows, say=status.update, warn=_warn)
         status.update("trying the model on a few rows")
         given = rows or found.rows
         imported = import_onnx(

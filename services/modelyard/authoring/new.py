@@ -58,7 +58,15 @@ def create(request: Request, say: Say = lambda _: None, warn: Say = lambda _: No
         placing.make_folder(place.repository)
         with tempfile.TemporaryDirectory(prefix="modelyard-new-") as scratch:
             limits = request.limits
-            source = as_onnx(request.source, Path(scratch), trust=request.trust, limits=limits, say=say, warn=warn)
+            source = as_onnx(
+                request.source,
+                Path(scratch),
+                trust=request.trust,
+                limits=limits,
+                rows=request.rows,
+                say=say,
+                warn=warn,
+            )
             with draft_folder(place.repository, names.model) as draft:
                 say("trying the model on a few rows")
                 rows = request.rows or source.rows

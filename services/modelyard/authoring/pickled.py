@@ -30,6 +30,8 @@ def handle(request: Answer) -> Answer:
     notes = [_described(estimator)]
     notes += [str(w.message).partition(". ")[0] for w in caught if "InconsistentVersion" in w.category.__name__][:1]
     columns = columns_of(estimator)
+    if request["rows"]:
+        columns = columns.with_rows(Path(request["rows"]))
     if columns.names:
         notes.append(f"the columns, in order: {', '.join(columns.names)}")
     warnings.simplefilter("ignore")

@@ -54,7 +54,13 @@ def compare(estimator: Any, columns: Columns, artifact: Path) -> str:
         raise ConfigurationError(f"ONNX Runtime cannot load the converted file: {error}") from None
     if not hasattr(estimator, "predict"):
         return "it has no predict: its ONNX file was not compared with it"
-    expected = np.asarray(estimator.predict(columns.frame()))
+    try:
+        expected = np.asarray(estimator.predict(columns.frame()))
+    except ValueError as error:
+        text = str(error).strip().splitlines()[0][:200]
+        raise ConfigurationError(
+            f"the estimator refuses the rows ({text}): --rows FILE.npz gives it real ones"
+        ) from None
     answers = session.run(None, {name: _for_session(rows) for name, rows in columns.inputs.items()})
     found = np.asarray(answers[0]).reshape(expected.shape)
     if np.issubdtype(expected.dtype, np.floating) and np.issubdtype(found.dtype, np.floating):
@@ -64,14 +70,15 @@ def compare(estimator: Any, columns: Columns, artifact: Path) -> str:
     share, rows = float(np.mean(same)), len(expected)
     if share < _AGREEING:
         raise ConfigurationError(
-            f"the ONNX file agrees with the estimator on {share:.0%} of {rows} made-up rows only: it is not brought"
+            f"the ONNX file agrees with the estimator on {share:.0%} of {rows} rows only: it is not "
+            "brought (--rows FILE.npz compares on real ones)"
         )
     worst = ""
     proba = estimator.predict_proba(columns.frame()) if hasattr(estimator, "predict_proba") else None
     if isinstance(proba, np.ndarray) and len(answers) == 2 and np.shape(answers[1]) == proba.shape:
         difference = np.abs(answers[1] - proba)
         worst = f", probabilities within {float(np.median(difference.max(axis=-1))):.1e} in the median row"
-    return f"the ONNX file and scikit-learn agree on {share:.0%} of {rows} made-up rows{worst}"
+    return f"the ONNX file and scikit-learn agree on {share:.0%} of {rows} rows{worst}"
 
 
 def _first_that_works(estimator: Any, types: list[tuple[str, Any]]) -> Any:

@@ -30,12 +30,13 @@ def as_onnx(
     *,
     trust: bool,
     limits: Limits,
+    rows: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
     warn: Callable[[str], None] = lambda _: None,
 ) -> Converted:
-    """The ONNX file, in `scratch` where it had to be made. `say` hears each step, `warn` what is dangerous.
+    """The ONNX file, in `scratch` where it had to be made. `rows`: real input (.npz), to compare a pickle on.
 
-    Raises ConfigurationError, with what to do, for everything that cannot be brought.
+    `say` hears each step, `warn` what is dangerous. Raises ConfigurationError, with what to do, for what is not taken.
     """
     kind = kind_of(source)
     if kind == "torch":
@@ -51,4 +52,4 @@ def as_onnx(
         raise ConfigurationError(f"{source} is a pickle: {_UNTRUSTED}")
     warn(WARNING)
     say("opening the pickle in a child process and converting it")
-    return convert(_PICKLE, source, scratch, limits, {}, {})
+    return convert(_PICKLE, source, scratch, limits, {"rows": str(rows.absolute()) if rows else None}, {})

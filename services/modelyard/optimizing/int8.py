@@ -34,8 +34,8 @@ PASSING_OPERATORS = (
 )
 """What may stand between two of STATIC_OPERATORS and passes INT8 on. What ends a network (Softmax, Sigmoid) stays
 FP32: its answers would come in 256 steps."""
-DYNAMIC_OPERATORS = ("MatMul", "Gemm", "Attention", "LSTM")
-"""Not Gather: a table of embeddings is not what takes the time, and a scale for all of its rows loses the most."""
+DYNAMIC_OPERATORS = ("MatMul", "Gemm", "Attention", "LSTM", "Gather")
+"""Gather for its size, not for its time: a table of embeddings is often half of a transformer's weights."""
 _FLOAT = 1
 """onnx.TensorProto.FLOAT"""
 _FAST = {"avx512_vnni", "avx_vnni", "amx_int8"}

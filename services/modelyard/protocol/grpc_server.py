@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -18,13 +17,13 @@ from modelyard.errors import InvalidInput, NotFound
 from modelyard.protocol._pb import open_inference_grpc_pb2 as pb
 from modelyard.protocol.grpc import UNREADABLE, Context, InferenceServicer, fail
 
-log = logging.getLogger("modelyard.grpc")
-
 _INFERENCE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _LOOKS_ITSELF = frozenset({"ModelInfer", "ModelStreamInfer"})
 """Methods that tell an unreadable message themselves: a coroutine less in every inference."""
 HEALTH_POLL_SECONDS = 0.2
+_NEVER = 2**31 - 1
+"""As the library says it, in milliseconds."""
 
 
 class Health(HealthServicer):  # type: ignore[misc]  # untyped library
@@ -64,53 +63,24 @@ class Health(HealthServicer):  # type: ignore[misc]  # untyped library
 
 
 class GrpcServer:
-    """The listening server: start, send its callers away, stop with a grace."""
+    """The listening server: start, then stop with a grace."""
 
-    def __init__(self, dataplane: DataPlane, max_message_bytes: int) -> None:
-        self._dataplane = dataplane
-        self._max_message_bytes = max_message_bytes
-        self._address = ""
-        self._listening = _Listener(dataplane, max_message_bytes)
-        self._leaving: asyncio.Task[None] | None = None
+    def __init__(
+        self, dataplane: DataPlane, *, max_message_bytes: int, share_port: bool, connection_seconds: float
+    ) -> None:
+        """`share_port`: several processes listen on one port. A single one wants a second server there to fail.
 
-    async def start(self, host: str, port: int) -> None:
-        """Raises OSError when the port is taken."""
-        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        await self._listening.start(self._address)
-
-    def send_away(self, grace: float) -> None:
-        """GOAWAY on every open connection: their callers connect anew, here only if nobody else is there."""
-        if self._leaving is None:
-            self._leaving = asyncio.get_running_loop().create_task(self._send_away(grace))
-
-    async def _send_away(self, grace: float) -> None:
-        # a server that says GOAWAY does not listen any more: who comes all the same is taken by a second one
-        last = _Listener(self._dataplane, self._max_message_bytes)
-        try:
-            await last.start(self._address)
-        except OSError as error:
-            log.warning("gRPC callers are not sent away: %s", error)
-            return
-        first, self._listening = self._listening, last
-        await first.stop(grace)
-
-    async def stop(self, grace: float) -> None:
-        """Sends GOAWAY, answers what is open within the grace, then closes. Idle streams are ended at once."""
-        await self._listening.stop(grace)
-        if self._leaving is not None:
-            await self._leaving
-
-
-class _Listener:
-    """One server of the grpc library. Ports are shared: with other workers, and with the one that follows it."""
-
-    def __init__(self, dataplane: DataPlane, max_message_bytes: int) -> None:
+        `connection_seconds`: the age at which a connection is ended, 0: none. The library does that without a loss: it
+        says GOAWAY, takes what was sent before the caller heard of it, and answers all that is open. Its `stop` does
+        not: calls that wait to be taken end as CANCELLED. So callers have to be gone when a server stops.
+        """
         self._server = grpc.aio.server(
             options=(
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 1),
+                ("grpc.so_reuseport", int(share_port)),
                 ("grpc.max_concurrent_streams", 1024),
+                ("grpc.max_connection_age_ms", round(connection_seconds * 1000) or _NEVER),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", 5000),
             )
@@ -120,8 +90,9 @@ class _Listener:
         add_HealthServicer_to_server(Health(dataplane, self._stopping), self._server)
         reflection.enable_server_reflection((_INFERENCE.full_name, _HEALTH, reflection.SERVICE_NAME), self._server)
 
-    async def start(self, address: str) -> None:
-        """Raises OSError when the port cannot be had."""
+    async def start(self, host: str, port: int) -> None:
+        """Raises OSError when the port is taken."""
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             bound = self._server.add_insecure_port(address)
         except RuntimeError:
@@ -131,6 +102,7 @@ class _Listener:
         await self._server.start()
 
     async def stop(self, grace: float) -> None:
+        """Sends GOAWAY, answers what is open within the grace, then closes. Idle streams are ended at once."""
         self._stopping.set()
         await self._server.stop(grace)
 

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from modelyard.errors import ConfigurationError
 from modelyard.golden import read_golden
+from modelyard.members import artifact_spec
 from modelyard.repository import LoadedVersion, load_model
 from modelyard.settings import Settings
 from modelyard.spec import MODEL_YAML, ModelSpec, read_spec
@@ -37,7 +38,7 @@ def tune(options: Options, settings: Settings, out: Console) -> int:
     spec = read_spec(folder)
     threads = settings.executors or os.cpu_count() or 1
     plan = build_plan(options, spec, threads)
-    dims = parse_dims(spec, options.dims)
+    dims = parse_dims(artifact_spec(settings.repository, spec), options.dims)
     if options.write:
         check_editable(folder, spec)
     plot, why = plot_target(options)
@@ -48,7 +49,7 @@ def tune(options: Options, settings: Settings, out: Console) -> int:
     loaded = _load(settings, options)
     golden = loaded.manifest.golden
     path = folder / "versions" / loaded.version
-    pool = build_pool(spec, read_golden(path / golden) if golden else None, dims, options.rows)
+    pool = build_pool(loaded.spec, read_golden(path / golden) if golden else None, dims, options.rows)
     _introduce(loaded, plan, pool, out)
     with uvloop_runner() as runner:
         made = runner.run(_measure(loaded, settings, plan, pool, options.p99_ms))
@@ -79,6 +80,8 @@ def _load(settings: Settings, options: Options) -> LoadedVersion:
 def _introduce(loaded: LoadedVersion, plan: Plan, pool: Pool, out: Console) -> None:
     active = loaded.chain.active
     out.print(f"{loaded.spec.name} version {loaded.version} on {active.name}, {active.precision}", highlight=False)
+    if loaded.public.ensemble:
+        out.print("  the vote alone: the members are tuned by their own names", highlight=False)
     for note in pool.notes:
         out.print(f"  input {note}", highlight=False, markup=False)
     for warning in pool.warnings:
