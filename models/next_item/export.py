@@ -3,8 +3,8 @@
     python models/next_item/export.py                 # the next free version
     python models/next_item/export.py --version 7
 
-The file is published only when ONNX Runtime and torch agree on every held-out row, at several batch sizes and padded to
-every bucket. The version carries its recall, that of the baselines and of the generator, and the held-out rows.
+The file is published only when ONNX Runtime and torch agree on every held-out row, and on some of them padded to every
+bucket, at several batch sizes. The version carries its recall beside that of the baselines and of the generator.
 """
 
 import json
@@ -32,6 +32,8 @@ INPUTS = ("items", "timestamps")
 OUTPUTS = ("next_items", "scores", "new_items", "new_scores")
 BUCKETS = (8, 16, 32, 64, 100)
 """Lengths that rows are padded to for the comparison; the last is longer than any that counts."""
+PADDED_ROWS = 300
+"""Of those that fit into a length."""
 TOLERANCE = 1e-4
 CLEAR = 1e-5
 """Ids are compared where all neighbours in a ranking differ by this share: below, rounding decides their order."""
@@ -54,7 +56,8 @@ def main() -> None:
     expected = network.answers(model, shown.items, shown.timestamps)
     worst = _check(inputs, dict(zip(OUTPUTS, expected, strict=True)))
     print(f"ONNX opset {OPSET}, {ARTIFACT.stat().st_size:,} bytes, free batch and length")
-    print(f"parity with torch on {len(shown.truth):,} held-out rows, lengths {BUCKETS}: within {worst:.1e}")
+    print(f"parity with torch on {len(shown.truth):,} held-out rows: within {worst:.1e}")
+    print(f"{PADDED_ROWS} of them padded to each of {BUCKETS}")
     golden = np.argsort(-_clearness(expected[1], expected[3]))[:GOLDEN_ROWS]
     folder = publish(
         FOLDER,
@@ -76,16 +79,15 @@ def _export(model: network.NextItemNetwork, inputs: Mapping[str, Array]) -> None
 
 
 def _check(inputs: Mapping[str, Array], expected: Mapping[str, Array]) -> float:
-    """The largest difference of a score over all rows, batches and lengths; clear ids are the same, or ParityError."""
+    """The largest difference of a score: all rows as they are, some padded to every length. Clear ids are the same."""
     scores = {name: array for name, array in expected.items() if array.dtype == np.float32}
     clear = _clearness(*scores.values()) > CLEAR
-    print(f"ids are compared on {clear.sum():,} of {len(clear):,} rows: in the others two scores are nearly equal")
-    worst = check_parity(ARTIFACT, inputs, scores, tolerance=TOLERANCE)
+    worst = check_parity(ARTIFACT, inputs, scores, tolerance=TOLERANCE, batches=(64,))
     lengths = (inputs["items"] > 0).sum(axis=1)
     for bucket in BUCKETS:
-        fits = clear & (lengths <= bucket)
-        padded = {name: _padded(array[fits], bucket) for name, array in inputs.items()}
-        answers = {name: array[fits] for name, array in expected.items()}
+        chosen = np.flatnonzero(clear & (lengths <= bucket))[:PADDED_ROWS]
+        padded = {name: _padded(array[chosen], bucket) for name, array in inputs.items()}
+        answers = {name: array[chosen] for name, array in expected.items()}
         worst = max(worst, check_parity(ARTIFACT, padded, answers, tolerance=TOLERANCE))
     return worst
 

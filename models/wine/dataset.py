@@ -17,7 +17,7 @@ CLASSES = 3
 
 
 class Rows(NamedTuple):
-    """Measurements [n, 13] as float32 in the order of model.yaml's README, and their cultivars [n] as int64."""
+    """Measurements [n, 13] as float32 in the order of README.md's table, and their cultivars [n] as int64."""
 
     features: NDArray[np.float32]
     labels: NDArray[np.int64]

@@ -20,6 +20,7 @@ from tests.integration.made_models import SKLEARN, TORCH, make
 from tests.integration.onnx_models import loop, random_normal, strings, two_inputs
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.timeout(600)  # each runs many commands, and servers besides
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,6 @@ def files(project: Path) -> set[str]:
     }
 
 
-@pytest.mark.timeout(600)
 def test_an_onnx_file_in_an_empty_folder(project: Path, tmp_path: Path) -> None:
     onnx.save(two_inputs(), tmp_path / "two.onnx")
     onnx.save(strings(), tmp_path / "strings.onnx")
@@ -105,7 +105,6 @@ def test_an_onnx_file_in_an_empty_folder(project: Path, tmp_path: Path) -> None:
     assert files(project) == set()
 
 
-@pytest.mark.timeout(600)
 def test_a_program_in_a_checkout(checkout: Path, torch_files: Path) -> None:
     out = brought(checkout, "diabetes", torch_files / "free.pt2")
     assert "agree within" in out
@@ -123,7 +122,6 @@ def test_a_program_in_a_checkout(checkout: Path, torch_files: Path) -> None:
         assert (wrong.status_code, "patient: shape [1, 2]" in wrong.json()["error"]) == (400, True)
 
 
-@pytest.mark.timeout(600)
 def test_pickles_of_scikit_learn(project: Path, sklearn_files: Path) -> None:
     source = sklearn_files / "boosting.pkl"
     refused(new(project, "boosting", source), "--trust", "whatever code")

@@ -3,6 +3,7 @@
 onnx: itself | program (.pt2): torch, in a child | pickle: scikit-learn, in a child and with trust only | torch: refused
 """
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,12 +45,21 @@ def as_onnx(
     if kind == "onnx":
         return Converted(source)
     if kind == "program":
+        _require("torch", "onnxscript")
         if trust:
             warn("a torch.export program that is not checked can run any code, as a pickle can")
         say("converting the program with torch")
         return convert(_PROGRAM, source, scratch, limits, {"trust": trust}, {} if trust else _WEIGHTS_ONLY)
     if not trust:
         raise ConfigurationError(f"{source} is a pickle: {_UNTRUSTED}")
+    _require("sklearn", "joblib", "skl2onnx")
     warn(WARNING)
     say("opening the pickle in a child process and converting it")
     return convert(_PICKLE, source, scratch, limits, {"rows": str(rows.absolute()) if rows else None}, {})
+
+
+def _require(*modules: str) -> None:
+    """What a conversion needs is an extra: said before a child fails for want of it."""
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        raise ConfigurationError(f"not installed here: {', '.join(missing)}; pip install 'modelyard[train]'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import pickle
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import yaml
 
 from modelyard.authoring.new import Created, Request, create
 from modelyard.authoring.placing import Placing
+from modelyard.authoring.sources import as_onnx
 from modelyard.errors import ConfigurationError
+from modelyard.importing.bounded import Limits
 from modelyard.repository import load_model
 from tests.integration import onnx_models
 from tests.unit.test_services import folder_faults, graph_of, import_faults, service_folders
@@ -113,6 +116,14 @@ def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match=words):
             bring(root, source)
         assert not root.exists()
+
+
+def test_a_conversion_says_what_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    source = tmp_path / "source"
+    source.write_bytes(pickle.dumps([1]))
+    with pytest.raises(ConfigurationError, match=r"not installed here: sklearn, joblib, skl2onnx; pip install"):
+        as_onnx(source, tmp_path, trust=True, limits=Limits())
 
 
 @pytest.mark.parametrize("failing", ["tests", "services", "models"])
