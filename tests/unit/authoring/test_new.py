@@ -119,7 +119,7 @@ def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_conversion_says_what_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     source = tmp_path / "source"
     source.write_bytes(pickle.dumps([1]))
     with pytest.raises(ConfigurationError, match=r"not installed here: sklearn, joblib, skl2onnx; pip install"):
