@@ -1,4 +1,4 @@
-"""`modelyard`: serve, list, inspect, infer, import, tune, engines, settings.
+"""`modelyard`: serve, list, inspect, infer, tune, settings; the other commands come from the packages that own them.
 
 Exit codes: 0 done; 1 refused, with one line 'error: ...' on stderr; 2 wrong usage. Heavy modules are imported by the
 commands that need them, so that --help answers at once.

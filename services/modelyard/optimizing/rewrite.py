@@ -30,6 +30,8 @@ def rewrite(artifact: Path) -> None:
         if node.op_type == "Add" and any(reader.op_type == "LayerNormalization" for reader in graph.readers(node)):
             node.op_type = "Sum"
     graph.write()
+    # the preparation transposes the weight of a Gemm and leaves its old shape here; shapes are inferred anew
+    del model.graph.value_info[:]
     if all(opset.domain != _DOMAIN for opset in model.opset_import):
         model.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
     onnx.save_model(model, str(artifact))

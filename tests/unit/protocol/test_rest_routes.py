@@ -43,6 +43,7 @@ def test_no_path_breaks_anything(path: bytes) -> None:
         (b"/v2/models/m%20n/infer", Route("infer", "POST", "m n")),
         (b"/livez", Route("live", "GET")),
         (b"/metrics", Route("metrics", "GET")),
+        (b"/drain", Route("drain", "GET")),
     ],
 )
 def test_known_paths(path: bytes, route: Route) -> None:
@@ -72,9 +73,9 @@ def test_a_name_is_decoded_once() -> None:
     assert route.model == "%2e%2e"
 
 
-def test_open_paths_are_health_and_metrics_only() -> None:
+def test_open_paths_are_health_metrics_and_the_drain_only() -> None:
     handlers = {route.handler for path in OPEN_PATHS if (route := parse_path(path))}
-    assert handlers == {"live", "ready", "metrics"}
+    assert handlers == {"live", "ready", "metrics", "drain"}
     assert not owns(b"/classify")
     assert not owns(b"/v2x")
 
