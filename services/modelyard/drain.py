@@ -45,12 +45,12 @@ class Drain:
             self._begun = time.monotonic()
             log.info("not ready; serving on for %g s", self._seconds)
             self._begin()
-            if self._mark is not None:
-                self._mark.touch()
 
     async def wait(self) -> float:
-        """Begin, and come back when the server may stop. Returns the seconds of a whole drain."""
+        """Begin, with all workers, and come back when the server may stop. Returns the seconds of a whole drain."""
         self.begin()
+        if self._mark is not None:  # a SIGTERM is for one worker alone: the supervisor sends it to those that it means
+            self._mark.touch()
         await asyncio.sleep(self.left)
         return self._seconds
 

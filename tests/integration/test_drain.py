@@ -159,7 +159,7 @@ def test_a_wrong_network_stops_the_start(repository: Path, tmp_path: Path) -> No
 
 @pytest.mark.timeout(400)
 def test_three_servers_rolled_three_times_lose_nothing(repository: Path, tmp_path: Path) -> None:
-    """A new one, then drain and SIGTERM: for each of three servers, three times over, under all kinds of clients."""
+    """Drain and SIGTERM while a new one starts: for each of three servers, three times over, under all clients."""
     running: list[Server] = []
     with balanced() as balancer:
         try:
@@ -170,8 +170,8 @@ def test_three_servers_rolled_three_times_lose_nothing(repository: Path, tmp_pat
             with load(front, milliseconds=10) as loads:
                 for step in range(9):
                     running.append(_launched(repository, tmp_path / f"next-{step}"))
-                    _join(balancer, running[-1])
                     _roll_out(balancer, running.pop(0))
+                    _join(balancer, running[-1])
                 _served(loads)
             assert [lost for one in loads for lost in one.lost] == []
             assert all(balancer.passed.values()), "every server got connections"

@@ -39,15 +39,23 @@ async def test_a_waiter_that_leaves_does_not_end_the_drain() -> None:
     assert drain.left > 50
 
 
-def test_one_worker_tells_the_others(tmp_path: Path) -> None:
+async def test_one_worker_tells_the_others(tmp_path: Path) -> None:
     begun: list[str] = []
-    first, second = (Drain(1.0, partial(begun.append, name), tmp_path) for name in ("first", "second"))
+    first, second = (Drain(0.0, partial(begun.append, name), tmp_path) for name in ("first", "second"))
     second.look()
     assert begun == []
-    first.begin()
+    await first.wait()
     second.look()
     second.look()
     assert begun == ["first", "second"]
+
+
+def test_a_worker_that_ends_alone_tells_nobody(tmp_path: Path) -> None:
+    begun: list[str] = []
+    first, second = (Drain(0.0, partial(begun.append, name), tmp_path) for name in ("first", "second"))
+    first.begin()
+    second.look()
+    assert begun == ["first"]
 
 
 def test_a_single_process_looks_at_no_file() -> None:
