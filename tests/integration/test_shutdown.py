@@ -21,7 +21,7 @@ from tests.integration.load_clients import GrpcSender, HttpSender, Load, Sender,
 from tests.integration.onnx_models import slow_by_input
 
 NAME = "echo"
-DRAIN_SECONDS = 1.5
+DRAIN_SECONDS = 4.0
 EXIT_SECONDS = 15.0
 
 
