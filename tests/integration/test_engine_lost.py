@@ -127,9 +127,7 @@ def test_a_sticky_error_ends_the_process(case: Case, repository: Path, device: G
             for reply in asked.result():
                 check_refused(reply)
         assert set(said.result().values()) == {False}, said
-        lost = [
-            before | {f"error {case.backend} lost": runs} for runs in (1, 2)
-        ]  # in one lane, or in both
+        lost = [before | {f"error {case.backend} lost": runs} for runs in (1, 2)]  # in one lane, or in both
         assert any((0, counted) in samples for counted in lost), samples[-3:]
         assert server.process.wait(EXIT_SECONDS) == EXIT_LOST
         assert "this process ends, to be started again" in server.log()
