@@ -19,7 +19,7 @@ from tests.integration import pair_model
 from tests.integration.harness import CommandResult, free_port, modelyard, start
 from tests.integration.onnx_models import affine, build, identity, random_normal, value
 
-COMMANDS = ("serve", "list", "inspect", "infer", "tune", "settings", "engines")
+COMMANDS: tuple[str, ...] = ("serve", "list", "inspect", "infer", "tune", "settings", "engines")
 COMMANDS += ("new", "import", "remove", "optimize", "card")
 COMMANDS += ("export", "check", "promote", "rollback", "history", "diff")
 
