@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 
+from modelyard.bar import bar_on
 from modelyard.errors import ConfigurationError
 from modelyard.settings import Settings
 
@@ -133,14 +132,7 @@ class _Line:
 
     def __init__(self, name: str) -> None:
         self._console = Console(stderr=True, soft_wrap=True)
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
-        self._bar = Bar(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
+        self._bar = bar_on(self._console)
         self._task = self._bar.add_task(f"{name}: starting", total=None)
         self._name, self._phase = name, ""
 

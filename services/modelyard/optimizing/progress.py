@@ -1,7 +1,8 @@
 """How far the work is, on stderr: a bar that moves on a terminal, a line for each step elsewhere."""
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from modelyard.bar import bar_on
 
 
 class Steps:
@@ -10,14 +11,7 @@ class Steps:
     def __init__(self, name: str) -> None:
         self._name = name
         self._console = Console(stderr=True, soft_wrap=True)
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
-        self._bar = Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
+        self._bar = bar_on(self._console)
         self._task = self._bar.add_task(name, total=None)
 
     def __enter__(self) -> "Steps":
