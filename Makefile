@@ -7,13 +7,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 PROTO := services/modelyard/protocol/_pb/open_inference_grpc.proto
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+LOADTEST_ARGS ?=
 MODELS_ARGS ?=
+OBSERVE_ARGS ?=
 GPU_WHEEL := onnxruntime-gpu==1.31.1
 GPU_PYTHON ?= build/gpu/bin/python
 MAX_LINES := 300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo models test test-gpu-wheel lint types imports pytest bench bench-quick bench-gpu format train proto clean
+.PHONY: help setup run demo models test test-gpu-wheel lint types imports pytest bench bench-quick bench-gpu loadtest format train lock proto clean dashboards observe
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +48,14 @@ pytest: models ## the tests alone (PYTEST_ARGS="-k cache -x")
 	@# Two processes: tritonclient's messages and ours have the same protobuf names, and one process holds one set.
 	@$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
 	@$(BIN)/python -m pytest tests/integration -n 2 --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest tests/monitoring -n 2 --dist loadfile $(PYTEST_ARGS)
+
+dashboards: setup ## generate the dashboards, rules and alerts of monitoring/, and what a cluster takes of them
+	@$(BIN)/python -W ignore::DeprecationWarning -m monitoring.generate
+	@$(BIN)/python deploy/k8s/components/monitoring/generate.py
+
+observe: setup ## services, Redis, Prometheus through load, failures, overload, drift (5 minutes); draws docs/monitoring/*.png
+	@$(BIN)/python -m monitoring.observe $(OBSERVE_ARGS)
 
 test-gpu-wheel: ## onnxruntime-gpu (256 MB, build/gpu-wheel) where there is no GPU: by hand or once a week, not in `make test`
 	@test -x build/gpu-wheel/bin/pytest || { $(PYTHON) -m venv build/gpu-wheel && build/gpu-wheel/bin/python -m pip \
@@ -67,6 +77,9 @@ bench-gpu: setup ## on a machine with an NVIDIA GPU: build, check and time every
 	@$(GPU_PYTHON) -m loadtests.gpu $(BENCH_ARGS)
 	@$(BIN)/python -m loadtests.bench report
 
+loadtest: setup ## a load test of about 30 s, every answer looked at (LOADTEST_ARGS="--model wine --shape step -t 5m", "--host http://...")
+	@$(BIN)/python -m loadtests.load $(LOADTEST_ARGS)
+
 format: setup ## put the code into the one format
 	@$(BIN)/ruff check --fix-only --quiet
 	@$(BIN)/ruff format
@@ -78,6 +91,9 @@ train: setup ## train and export digits, if it has no version yet
 
 models: setup ## train and export every model that has no version yet, under 10 minutes (MODELS_ARGS="--only wine --again")
 	@$(BIN)/python models/make.py $(MODELS_ARGS)
+
+lock: setup ## lock what the images install, by hash: after a change of constraints.txt or pyproject.toml
+	@deploy/docker/lock.sh
 
 proto: setup ## generate the gRPC classes again
 	@# With services/ as the root, the generated import is absolute already: modelyard.protocol._pb.
@@ -94,7 +110,7 @@ $(READY): pyproject.toml constraints.txt
 		|| { echo "error: Python 3.11 or newer is needed; make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "setting up .venv (some minutes the first time)"
 	@$(PYTHON) -m venv .venv
-	@$(PIP) install -c constraints.txt -e '.[cpu,train,dev,bench]'
+	@$(PIP) install -c constraints.txt -e '.[cpu,train,dev,bench,load]'
 	@# Without its dependencies: they exclude current grpcio, with which it works.
 	@$(PIP) install -c constraints.txt --no-deps tritonclient
 	@touch $@

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from modelyard.authoring.parity import check_parity
 from modelyard.authoring.script import export_options, finish, installed
+from modelyard.drift.make import Rows
 from modelyard.evaluation import Evaluation
 from modelyard.manifest import next_version, publish
 from modelyard.repository import load_model
@@ -53,6 +54,7 @@ def main() -> None:
         metrics=metrics,
         libraries=installed(*LIBRARIES),
         evaluation=Evaluation(inputs, held_out.labels),
+        rows=Rows({"image": held_out.images}, expected),
     )
     print(f"on {len(held_out.labels)} held-out rows:")
     for name, value in metrics.items():

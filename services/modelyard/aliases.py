@@ -148,20 +148,28 @@ def read_aliases(model_dir: Path) -> Aliases:
         return Aliases()
     except OSError as error:
         raise ConfigurationError(f"{path} could not be read: {error.strerror or error}") from None
-    return _parse(path, content)
+    return parse_aliases(content, str(path))
 
 
-def _parse(path: Path, content: bytes) -> Aliases:
+def parse_aliases(content: bytes, source: str) -> Aliases:
+    """What such a file says; `source` is how complaints name it. Raises ConfigurationError."""
     try:
         found = _Document.model_validate_json(content)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False)
         places = [f"{'.'.join(map(str, fault['loc']))}: " if fault["loc"] else "" for fault in faults]
         text = "; ".join(f"{place}{fault['msg']}" for place, fault in zip(places[:3], faults, strict=False))
-        raise ConfigurationError(f"{path}: {text}") from None
+        raise ConfigurationError(f"{source}: {text}") from None
     if found.older and found.previous is None:
-        raise ConfigurationError(f"{path}: older: versions to go back to without a previous one")
+        raise ConfigurationError(f"{source}: older: versions to go back to without a previous one")
     return Aliases(found.stable, found.candidate, found.previous, found.history, found.older)
+
+
+def encode_aliases(state: Aliases, source: str) -> bytes:
+    """The file; what could not be read again is never written. Raises ConfigurationError."""
+    content = orjson.dumps({"format": 1, **asdict(state)}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    parse_aliases(content, source)
+    return content
 
 
 def _content(path: Path) -> bytes:
@@ -249,8 +257,7 @@ def _try_lock(path: Path) -> int | None:
 def _write(model_dir: Path, state: Aliases) -> None:
     """Replace the file. Whoever is killed on the way leaves the old one, and a draft that the next writer removes."""
     draft = model_dir / DRAFT
-    content = orjson.dumps({"format": 1, **asdict(state)}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    _parse(draft, content)  # what could not be read again is never written
+    content = encode_aliases(state, str(draft))
     try:
         draft.unlink(missing_ok=True)
         with draft.open("xb") as file:

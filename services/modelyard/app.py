@@ -25,13 +25,14 @@ import bentoml
 from _bentoml_sdk import Service
 
 from modelyard import metrics
-from modelyard.auth import current_tenant
+from modelyard.auth import current_request, current_tenant
 from modelyard.cache.memory import MemoryStore
 from modelyard.cache.redis import RedisStore
 from modelyard.dataplane import DataPlane
 from modelyard.drain import Drain
 from modelyard.errors import InvalidInput
 from modelyard.members import with_members
+from modelyard.observing.observer import Observing
 from modelyard.pipeline import Shared
 from modelyard.protocol import asgi
 from modelyard.protocol.grpc_server import GrpcServer
@@ -80,9 +81,11 @@ class Application:
             load_model(settings.repository, name, settings.loaded_versions)
             for name in with_members(settings.repository, models)
         ]
-        self.dataplane = DataPlane(loaded, Shared(settings, executors, self._pool, memory, self._redis))
-        folder = os.environ.get("BENTOML_HOME") if settings.workers > 1 else None
-        self._drain = Drain(settings.drain_seconds, self._begin_drain, Path(folder) if folder else None)
+        home = os.environ.get("BENTOML_HOME") if settings.workers > 1 else None
+        folder = Path(home) if home else None
+        observing = Observing(settings, folder)
+        self.dataplane = DataPlane(loaded, Shared(settings, executors, self._pool, memory, self._redis, observing))
+        self._drain = Drain(settings.drain_seconds, self._begin_drain, folder)
         self.rest = Rest(self.dataplane, settings.max_body_bytes, self._drain, settings.drain_from)
         self._grpc: GrpcServer | None = None
         self._flushing: asyncio.TimerHandle | None = None
@@ -176,6 +179,7 @@ class ModelService:
         name = model or self.model
         tensors = [Tensor.from_array(input_name, array) for input_name, array in inputs.items()]
         request = InferRequest(name, tensors, outputs=tuple(outputs), cached=cached, part=part, protocol="api")
+        request.id = current_request.get()
         dataplane = self.bento_service.application.dataplane
         pipeline = dataplane.pipeline(name, version)
         return await dataplane.infer(pipeline, request, current_tenant.get(), lambda response: response)

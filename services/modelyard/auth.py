@@ -11,6 +11,10 @@ current_tenant: ContextVar[str] = ContextVar("current_tenant", default=ANONYMOUS
 """Whose request this is, for code that a framework calls in between: the typed API's methods."""
 
 
+current_request: ContextVar[str] = ContextVar("current_request", default="")
+"""Its id, likewise."""
+
+
 class Keys:
     def __init__(self, text: str) -> None:
         """`text` is 'name:key,name:key'; empty lets everybody in. Raises ValueError, which never quotes a key."""

@@ -18,11 +18,16 @@ from rich.text import Text
 
 from modelyard import __version__, engines_command
 from modelyard.authoring import command as authoring_command
+from modelyard.building import command as build_command
 from modelyard.cards import command as card_command
+from modelyard.drift_report import command as drift_command
 from modelyard.errors import ConfigurationError
 from modelyard.lifecycle import command as lifecycle_command
+from modelyard.lifecycle import transfer as transfer_command
 from modelyard.optimizing import command as optimize_command
+from modelyard.packing import command as packing_command
 from modelyard.settings import PREFIX, Settings
+from modelyard.store.address import locate
 
 if TYPE_CHECKING:
     from modelyard.protocol.http_message import HttpResponse
@@ -36,13 +41,18 @@ app = typer.Typer(
 )
 app.add_typer(engines_command.app, name="engines")
 app.add_typer(lifecycle_command.app)
+app.add_typer(transfer_command.app)
 app.add_typer(authoring_command.app)
 app.add_typer(card_command.app)
+app.add_typer(drift_command.app, name="drift")
 app.add_typer(optimize_command.app)
+app.add_typer(packing_command.app)
+app.add_typer(build_command.app)
 out = Console(soft_wrap=True, markup=False)  # names and descriptions come out of strangers' files
 
 Repository = Annotated[
-    Path | None, typer.Option("--repository", help="Folder of model folders.", show_default="models")
+    Path | None,
+    typer.Option("--repository", help="Folder of model folders; s3://BUCKET/PREFIX.", show_default="models"),
 ]
 ModelName = Annotated[str, typer.Argument(help="Name of the model: its folder in the repository.")]
 
@@ -65,7 +75,9 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 
 @app.command()
 def serve(
-    name: ModelName,
+    name: Annotated[
+        str, typer.Argument(help="Name of the model: its folder in the repository.", show_default="MODELYARD_MODEL")
+    ] = "",
     repository: Repository = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
     port: Annotated[int | None, typer.Option(help="HTTP port; 0: any free one.", show_default="3000")] = None,
@@ -75,27 +87,27 @@ def serve(
     """Serve a model over HTTP and gRPC until SIGTERM or Ctrl-C."""
     from modelyard.server import serve as serve_model
 
-    settings = Settings.from_environment(
-        model=name, repository=repository, host=host, http_port=port, grpc_port=grpc_port, workers=workers
+    settings, store = locate(
+        repository, model=name or None, host=host, http_port=port, grpc_port=grpc_port, workers=workers
     )
-    serve_model(settings)
+    if not settings.model:
+        raise typer.BadParameter("which model? modelyard serve NAME, or its name in MODELYARD_MODEL")
+    serve_model(settings, store)
 
 
 @app.command("list")
 def list_(repository: Repository = None) -> None:
     """List the models of a repository with their versions."""
-    from modelyard.lifecycle.past import versions_text
+    from modelyard.lifecycle.places import place_of
     from modelyard.lifecycle.show import console
-    from modelyard.repository import list_models
-    from modelyard.spec import read_spec
 
-    folder = _repository(repository)
+    place = place_of(repository)
     table = Table("model", "versions", "inputs", "outputs", "description", box=None, header_style="bold")
-    for name in list_models(folder):
+    for name in place.models():
         versions = ""
         try:
-            versions = versions_text(folder / name)
-            spec = read_spec(folder / name)
+            versions = place.versions_text(name)
+            spec = place.spec(name)
         except ConfigurationError as error:
             table.add_row(name, versions, "", "", f"error: {error}")
             continue
@@ -107,15 +119,16 @@ def list_(repository: Repository = None) -> None:
 @app.command()
 def inspect(name: ModelName, repository: Repository = None) -> None:
     """Show a model: inputs, outputs, versions, digests, and the backend that would run it here."""
-    from modelyard.aliases import read_aliases
     from modelyard.lifecycle.past import aliases_of
+    from modelyard.lifecycle.places import place_of
     from modelyard.repository import load_model
     from modelyard.upgrade import Upgrade, wants_engine
 
     _quiet()
-    current = Settings.from_environment(repository=repository, engine_builds=False)
+    place = place_of(repository, engine_builds=False)
+    current, state = place.settings, place.model(name).state
     model = load_model(current.repository, name)
-    spec, state = model.spec, read_aliases(current.repository / name)
+    spec = model.spec
     out.print(Text.assemble((name, "bold"), f"  {spec.description}"))
     for what, tensors in (("input", spec.inputs), ("output", spec.outputs)):
         for tensor in tensors:
@@ -153,9 +166,13 @@ def infer(
     version_name: Annotated[str, typer.Option("--model-version", help="Version, alias; default: the one served.")] = "",
 ) -> None:
     """Run one request on a model without a server; print the response."""
+    from modelyard.lifecycle.places import place_of
+
     _quiet()
     body = sys.stdin.buffer.read() if str(json) == "-" else json.read_bytes()
-    response = asyncio.run(_infer(_repository(repository), name, version_name, body))
+    place = place_of(repository)
+    place.model(name, version_name)
+    response = asyncio.run(_infer(place.settings.repository, name, version_name, body))
     sys.stdout.write(b"".join(response.parts).decode() + "\n")
     if response.status != 200:
         _fail(f"the model refused the request with status {response.status}")
@@ -219,7 +236,7 @@ def tune(
 @app.command()
 def settings() -> None:
     """Print every setting with its environment variable, value and meaning."""
-    current = Settings.from_environment()
+    current, store = locate(None)
     longest = max(len(PREFIX + name) for name in Settings.model_fields)
     variable = Column("variable", no_wrap=True, min_width=longest)
     table = Table(variable, "value", "meaning", box=None, header_style="bold")
@@ -227,6 +244,8 @@ def settings() -> None:
         value = getattr(current, name)
         secret = isinstance(value, SecretStr)
         shown = ("(set)" if value.get_secret_value() else "") if secret else str(value)
+        if store and name == "repository":
+            shown = str(store)
         table.add_row(PREFIX + name.upper(), shown, field.description)
     out.print(table)
 
@@ -236,7 +255,9 @@ async def _infer(repository: Path, name: str, version_name: str, body: bytes) ->
     from modelyard.app import Application
     from modelyard.protocol.http_message import HttpRequest
 
-    current = Settings.from_environment(repository=repository, redis_url="", api_keys="", loaded_versions=1000)
+    current = Settings.from_environment(
+        repository=repository, redis_url="", api_keys="", loaded_versions=1000, payload_log="off", feedback_requests=0
+    )
     application = Application(current, [name])
     await application.start(listen=False)
     try:
@@ -245,10 +266,6 @@ async def _infer(repository: Path, name: str, version_name: str, body: bytes) ->
         return await application.rest.handle(HttpRequest("POST", path, {}, body))
     finally:
         await application.stop()
-
-
-def _repository(given: Path | None) -> Path:
-    return Settings.from_environment(repository=given).repository
 
 
 def _quiet() -> None:

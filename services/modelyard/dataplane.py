@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
-from modelyard import __version__, describe, meters, metrics
+from modelyard import __version__, describe, exposition, meters, metrics
 from modelyard.admission import Quota
 from modelyard.auth import ANONYMOUS, Keys, current_tenant
 from modelyard.call import Call, settle
 from modelyard.ensemble import Target
 from modelyard.errors import ConfigurationError, InvalidInput, ModelNotReady, ModelyardError, NotFound, PermissionDenied
 from modelyard.manifest import version_order
+from modelyard.observing.predictions import Judged
 from modelyard.pipeline import Shared
 from modelyard.reload import Loader
 from modelyard.repository import LoadedModel
@@ -102,7 +103,8 @@ class DataPlane:
     def config(self, name: str, version: str = "") -> describe.Document:
         pipeline = self.pipeline(name, version)
         chain = pipeline.chain
-        return describe.config(pipeline.spec, chain.active.name, chain.active.precision, chain.degraded)
+        about = (pipeline.version, pipeline.manifest.digest)
+        return describe.config(pipeline.spec, *about, chain.active.name, chain.active.precision, chain.degraded)
 
     def statistics(self, name: str = "", version: str = "") -> describe.Document:
         """Of one version, of all versions of a model, or of everything."""
@@ -126,7 +128,7 @@ class DataPlane:
     async def metrics(self) -> tuple[str, bytes]:
         """Content type and text of the metrics."""
         self.settle()
-        return metrics.CONTENT_TYPE, await asyncio.to_thread(metrics.exposition)
+        return exposition.CONTENT_TYPE, await asyncio.to_thread(exposition.exposition)
 
     # --- inference ------------------------------------------------------------------------------------------------
 
@@ -172,6 +174,8 @@ class DataPlane:
             ended = time.perf_counter()
             pipeline.ledger.answered(request.protocol, ended - started, decode_seconds, ended - encoding)
             respond(encoded)
+            if (observer := pipeline.observer) is not None:  # the answer is on its way
+                observer.answered(request, outcome, tenant)
 
         try:
             if not request.part:
@@ -201,22 +205,33 @@ class DataPlane:
     @staticmethod
     def _count_failure(pipeline: Target, protocol: str, error: Exception, seconds: float) -> None:
         if isinstance(error, InvalidInput):
-            metrics.input_invalid.labels(pipeline.spec.name, error.reason).inc()
+            _count_invalid(pipeline, protocol, error)
         pipeline.ledger.failed(protocol, error.outcome if isinstance(error, ModelyardError) else "error", seconds)
 
     def settle(self) -> None:
         """Now and then, and before anybody looks: what the hot path noted becomes metrics and statistics."""
         for pipeline in self._pipelines():
             pipeline.settle()
+        if self._shared.observing is not None:
+            self._shared.observing.settle()
         meters.flush()
 
     def refused(self, model: str, error: ModelyardError, protocol: str) -> None:
         """Count a request that could not even be decoded, when it named a model that is served."""
         served = self._models.get(model)
         if served and served.pipelines:
+            pipeline = served.pipelines[served.default]
             if isinstance(error, InvalidInput):
-                metrics.input_invalid.labels(model, error.reason).inc()
-            served.pipelines[served.default].ledger.failed(protocol, error.outcome, 0.0)
+                _count_invalid(pipeline, protocol, error)
+            pipeline.ledger.failed(protocol, error.outcome, 0.0)
+
+    async def feedback(self, request_id: str, truth: list[int], tenant: str) -> Judged:
+        """Count what the true values make of an answer. Raises NotFound, InvalidInput and ModelNotReady."""
+        if self._shared.observing is None:
+            raise NotFound("feedback is not taken here")
+        name = next(iter(self._models))  # the model that this process is named after comes first
+        version = self.pipeline(name).version
+        return await self._shared.observing.feedback(name, version, tenant, request_id, truth)
 
     # --- repository extension -------------------------------------------------------------------------------------
 
@@ -238,6 +253,8 @@ class DataPlane:
 
     async def close(self) -> None:
         await self._loader.close()
+        if self._shared.observing is not None:
+            await self._shared.observing.close()
 
     def _pipelines(self) -> Iterator[Target]:
         for served in self._models.values():
@@ -254,3 +271,9 @@ class DataPlane:
         if not self._shared.settings.admin:
             raise PermissionDenied("load and unload are off; MODELYARD_ADMIN opens them")
         return self._served(name)
+
+
+def _count_invalid(pipeline: Target, protocol: str, error: InvalidInput) -> None:
+    metrics.input_invalid.labels(pipeline.spec.name, error.reason).inc()
+    if pipeline.observer is not None:
+        pipeline.observer.refused(protocol, error.reason)

@@ -36,8 +36,9 @@ def metadata(spec: ModelSpec, versions: list[str], backend: str) -> Document:
     }
 
 
-def config(spec: ModelSpec, backend: str, precision: str, degraded: str) -> Document:
-    """`degraded`: why the model does not run on the first of its backends; empty when it does."""
+def config(spec: ModelSpec, version: str, digest: str, backend: str, precision: str, degraded: str) -> Document:
+    """`digest`: the version's identity (Manifest.digest); `degraded`: why the model does not run on the first of its
+    backends, empty when it does."""
     document: Document = {
         "name": spec.name,
         "platform": _platform(spec, backend),
@@ -47,6 +48,8 @@ def config(spec: ModelSpec, backend: str, precision: str, degraded: str) -> Docu
         "output": [_config_tensor(spec, tensor) for tensor in spec.outputs],
         "response_cache": {"enable": spec.cache.enabled},
         "parameters": {
+            "version": {"string_value": version},
+            "digest": {"string_value": digest},
             "backend": {"string_value": backend},
             "precision": {"string_value": precision},
         },

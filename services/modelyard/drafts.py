@@ -19,12 +19,12 @@ LOST_SECONDS = 3600.0
 
 
 @contextmanager
-def draft_folder(parent: Path, name: str) -> Iterator[Path]:
+def draft_folder(parent: Path, name: str, prefix: str = PREFIX) -> Iterator[Path]:
     """A new, empty folder in `parent`; at the end it is removed, unless it was renamed. Drafts of the dead go first."""
     parent.mkdir(parents=True, exist_ok=True)
-    for path in parent.glob(f"{PREFIX}*"):
+    for path in parent.glob(f"{prefix}*"):
         _remove_lost(path)
-    draft, descriptor = _make(parent, name)
+    draft, descriptor = _make(parent, prefix + name)
     try:
         yield draft
     finally:
@@ -44,7 +44,7 @@ def flush(path: Path) -> None:
 def _make(parent: Path, name: str) -> tuple[Path, int]:
     """A draft and the descriptor that holds it; again, when another took it for lost before it was held."""
     while True:
-        draft = parent / f"{PREFIX}{name}-{secrets.token_hex(4)}"
+        draft = parent / f"{name}-{secrets.token_hex(4)}"
         draft.mkdir()
         try:
             descriptor = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)

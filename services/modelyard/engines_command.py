@@ -22,6 +22,7 @@ from rich.table import Table
 from modelyard.bar import bar_on
 from modelyard.errors import ConfigurationError
 from modelyard.settings import Settings
+from modelyard.store.address import locate
 
 if TYPE_CHECKING:
     from modelyard.backends.engine.entry import EngineKey, Entry
@@ -43,7 +44,7 @@ _WIDE = 1000
 @app.command("list")
 def list_() -> None:
     """List the engines that are kept here, the one used last first."""
-    out, store = _console(), _store(Settings.from_environment())
+    out, store = _console(), _store(locate(None)[0])
     entries = store.entries()
     table = Table(box=None, header_style="bold")
     for column in ("engine", "model", "version", "precision", "GPU", "TensorRT", "size", "build", "built", "last used"):
@@ -118,7 +119,7 @@ def prune(
     """Remove the engines used longest ago, and what dead builders left behind. One that is being built stays."""
     if everything and bound is not None:
         raise typer.BadParameter("--bytes and --all exclude each other")
-    out, store = _console(), _store(Settings.from_environment())
+    out, store = _console(), _store(locate(None)[0])
     gone = store.prune(0 if everything else bound)
     for entry in gone:
         out.print(f"removed {_words(entry)}")

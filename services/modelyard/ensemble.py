@@ -15,11 +15,13 @@ from functools import partial
 from typing import TypeAlias
 
 from modelyard import members, metrics
+from modelyard.auth import ANONYMOUS
 from modelyard.backends.base import DeviceLost
 from modelyard.call import Call
 from modelyard.deadlines import Deadlines
 from modelyard.errors import BackendError, ConfigurationError, InvalidInput, ModelNotReady, ModelyardError, NotFound
 from modelyard.failures import as_answer
+from modelyard.observing.observer import Observer
 from modelyard.pipeline import Pipeline, Respond, Shared
 from modelyard.repository import LoadedVersion
 from modelyard.spec import ModelSpec
@@ -40,7 +42,9 @@ PROTOCOL = "ensemble"
 def build(loaded: LoadedVersion, shared: Shared, find: Find) -> Target:
     """The path of a loaded version: that of its own file, and around it the ensemble's where model.yaml has members."""
     own = Pipeline(loaded, shared)
-    return Ensemble(loaded.public, own, find) if loaded.public.ensemble else own
+    target = Ensemble(loaded.public, own, find) if loaded.public.ensemble else own
+    target.observer = shared.observing.of(loaded) if shared.observing else None
+    return target
 
 
 class Ensemble:
@@ -56,6 +60,7 @@ class Ensemble:
         self.statistics = vote.statistics
         self.ledger = vote.ledger
         self.upgrade = vote.upgrade
+        self.observer: Observer | None = None
         self._find = find
         self._places = {tensor.name: place for place, tensor in enumerate(spec.inputs)}
         self._fitting: list[ModelSpec | None] = [None] * len(spec.ensemble)
@@ -129,6 +134,8 @@ class Ensemble:
         """Answer what is in flight, then let go of the vote; the members are somebody else's."""
         await self._deadlines.empty()
         self._closed = True
+        if self.observer is not None:
+            self.observer.close()
         await self.vote.close()
 
     def _check(self, place: int, target: Target) -> None:
@@ -194,6 +201,8 @@ class _Round:
             else:
                 target.ledger.answered(PROTOCOL, seconds, 0.0, 0.0)
                 self._collect(place, outcome)
+                if target.observer is not None:
+                    target.observer.answered(request, outcome, ANONYMOUS)
 
         try:
             self._keep(target.submit(request, answered))

@@ -7,7 +7,6 @@ Nothing is written to the repository before the child has answered.
 """
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ from modelyard.errors import ConfigurationError
 from modelyard.golden import Golden, read_golden
 from modelyard.importing.bounded import Limits, ask_child
 from modelyard.importing.kinds import require_onnx
+from modelyard.interface import difference
 from modelyard.manifest import NAME, Interface, next_version, publish
-from modelyard.spec import MODEL_YAML, ModelSpec, TensorSpec, parse_spec, read_spec
+from modelyard.spec import MODEL_YAML, ModelSpec, parse_spec, read_spec
 
 _CHILD = "modelyard.importing.child"
 
@@ -71,7 +71,10 @@ def import_onnx(
         golden = read_golden(golden_file) if golden_file.exists() else None
         existing = (folder / MODEL_YAML).exists()
         if existing:
-            spec = _same_interface(read_spec(folder), spec)
+            before, after = read_spec(folder), spec
+            if fault := difference(before, after):
+                raise ConfigurationError(f"{fault}; import it under another name")
+            spec = before
         target = publish(
             folder,
             version,
@@ -101,23 +104,3 @@ def write_spec(path: Path, spec: ModelSpec) -> None:
     draft = path.with_suffix(".draft")
     draft.write_text(yaml.safe_dump(document, sort_keys=False, default_flow_style=None), encoding="utf-8")
     draft.replace(path)
-
-
-def _same_interface(old: ModelSpec, new: ModelSpec) -> ModelSpec:
-    """A new version must be callable as the old ones are."""
-    for what, before, after in (("inputs", old.inputs, new.inputs), ("outputs", old.outputs, new.outputs)):
-        if _called(before) != _called(after):
-            raise ConfigurationError(
-                f"its {what} differ from model.yaml of '{old.name}': "
-                f"{_interface(after)} instead of {_interface(before)}; import it under another name"
-            )
-    return old
-
-
-def _called(tensors: Sequence[TensorSpec]) -> list[tuple[str, str, tuple[int, ...]]]:
-    """Without the bounds that model.yaml may add: a file knows nothing of them."""
-    return [(tensor.name, tensor.datatype, tensor.shape) for tensor in tensors]
-
-
-def _interface(tensors: Sequence[TensorSpec]) -> str:
-    return ", ".join(f"{tensor.name} {tensor.datatype} {list(tensor.shape)}" for tensor in tensors)

@@ -84,6 +84,22 @@ class Ledger:
         s.last_inference = time.time_ns() // 1_000_000
 
 
+class NoLedger(Ledger):
+    """Notes nothing (MODELYARD_METRICS=false): what is left is the price of a request without them."""
+
+    def answered(self, protocol: str, seconds: float, decode_seconds: float, encode_seconds: float) -> None: ...
+
+    def failed(self, protocol: str, outcome: str, seconds: float) -> None: ...
+
+    def bypassed(self, rows: int) -> None: ...
+
+    def rows(self, results: Sequence[str], seconds: float) -> None: ...
+
+    def run(self, execution: Execution) -> None: ...
+
+    def settle(self, in_flight: int, queue_rows: int) -> None: ...
+
+
 def summary(results: Sequence[str]) -> str:
     """One word for a whole response: hit, join, miss, bypass, or partial when some rows were known and some not."""
     if len(results) == 1:

@@ -19,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from modelyard.aliases import CANDIDATE, STABLE
 from modelyard.drafts import draft_folder, flush
+from modelyard.drift.make import Rows, reference_of
+from modelyard.drift.reference import write_reference
 from modelyard.errors import ConfigurationError
 from modelyard.evaluation import Evaluation, write_evaluation
 from modelyard.golden import write_golden
@@ -28,6 +30,7 @@ from modelyard.tensors import Tensor
 MANIFEST = "manifest.json"
 GOLDEN = "golden.json"
 EVALUATION = "evaluation.npz"
+REFERENCE = "reference.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """What a model, a version and a file of a version may be called: no separators, nothing hidden."""
 
@@ -58,6 +61,8 @@ class Manifest(BaseModel):
     libraries: dict[str, str] = {}
     golden: str | None = None
     evaluation: str | None = None
+    reference: str | None = None
+    """What drift is measured against, see drift/; None for a version without rows, and for old ones."""
     interface: Interface | None = None
     precision: Precision = "fp32"
     parent: str | None = None
@@ -71,7 +76,7 @@ class Manifest(BaseModel):
         The sha256 of the artifact, or of the list of all files when it has others beside it: their weights count too.
         What the version is only judged by does not.
         """
-        judged_by = {self.golden, self.evaluation}
+        judged_by = {self.golden, self.evaluation, self.reference}
         parts = {name: entry.sha256 for name, entry in self.files.items() if name not in judged_by}
         if list(parts) == [self.artifact]:
             return parts[self.artifact]
@@ -111,15 +116,17 @@ def publish(
     precision: Precision = "fp32",
     parent: str | None = None,
     comparison: Mapping[str, float] | None = None,
+    rows: Rows | None = None,
 ) -> Path:
     """Make `versions/<version>` out of the artifact; return the folder.
 
     The folder is filled under a temporary name, flushed to disk and renamed. `interface` is that of model.yaml unless
-    it is given. Raises ConfigurationError when the version stands already or its name is not allowed.
+    it is given. What drift is measured against is made of the evaluation, or of `rows` where these are not what callers
+    send (an ensemble). Raises ConfigurationError when the version stands already or its name is not allowed.
     """
     _check_names(model_dir, version, [source.name for source in (artifact, *extra_files)])
-    if interface is None and (model_dir / MODEL_YAML).exists():
-        spec = read_spec(model_dir)
+    spec = read_spec(model_dir) if (model_dir / MODEL_YAML).exists() else None
+    if interface is None and spec is not None:
         interface = Interface(inputs=spec.inputs, outputs=spec.outputs)
     target = model_dir / "versions" / version
     try:
@@ -130,6 +137,9 @@ def publish(
                 write_golden(draft / GOLDEN, golden_inputs, golden_outputs)
             if evaluation:
                 write_evaluation(draft / EVALUATION, evaluation)
+            reference = reference_of(spec, draft / artifact.name, evaluation, rows) if spec else None
+            if reference:
+                write_reference(draft / REFERENCE, reference)
             manifest = Manifest(
                 format=1,
                 model=model_dir.name,
@@ -141,6 +151,7 @@ def publish(
                 libraries=dict(libraries or {}),
                 golden=GOLDEN if golden_inputs else None,
                 evaluation=EVALUATION if evaluation else None,
+                reference=REFERENCE if reference else None,
                 interface=interface,
                 precision=precision,
                 parent=parent,
@@ -157,15 +168,20 @@ def publish(
 
 def _check_names(model_dir: Path, version: str, files: Sequence[str]) -> None:
     """Raises ConfigurationError for a version that stands, or a name that is not allowed."""
+    check_version_name(version)
+    for name in files:
+        if not NAME.fullmatch(name) or name in (MANIFEST, GOLDEN, EVALUATION, REFERENCE) or files.count(name) > 1:
+            raise ConfigurationError(f"'{name}' cannot name a file of a version, or is given twice")
+    if (target := model_dir / "versions" / version).exists():
+        raise ConfigurationError(f"version {version} of '{model_dir.name}' stands already: {target}")
+
+
+def check_version_name(version: str) -> None:
+    """Raises ConfigurationError for a name that no version may have."""
     if not NAME.fullmatch(version):
         raise ConfigurationError(f"'{version}' cannot name a version: letters, digits, '.', '_' and '-' only")
     if version in (STABLE, CANDIDATE):
         raise ConfigurationError(f"'{version}' cannot name a version: it is an alias (`modelyard promote`)")
-    for name in files:
-        if not NAME.fullmatch(name) or name in (MANIFEST, GOLDEN, EVALUATION) or files.count(name) > 1:
-            raise ConfigurationError(f"'{name}' cannot name a file of a version, or is given twice")
-    if (target := model_dir / "versions" / version).exists():
-        raise ConfigurationError(f"version {version} of '{model_dir.name}' stands already: {target}")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -194,21 +210,31 @@ def _parse(folder: Path) -> Manifest:
     if path.is_symlink():
         raise ConfigurationError(f"{path} is no regular file")
     try:
-        document: Any = json.loads(path.read_text(encoding="utf-8"))
-        manifest = Manifest.model_validate(document)
+        content = path.read_bytes()
     except FileNotFoundError:
         raise ConfigurationError(f"{folder} has no {MANIFEST}: half written, or no version") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+    manifest = parse_manifest(content, str(path))
+    if manifest.version != folder.name:
+        raise ConfigurationError(f"{path} is of version {manifest.version}, its folder says {folder.name}")
+    return manifest
+
+
+def parse_manifest(content: bytes, source: str) -> Manifest:
+    """The manifest that these bytes are; `source` is how complaints name it. Raises ConfigurationError."""
+    try:
+        document: Any = json.loads(content.decode("utf-8"))
+        manifest = Manifest.model_validate(document)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False)
         text = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
-        raise ConfigurationError(f"{path}: {text}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{path}: {error}") from error
-    if manifest.version != folder.name:
-        raise ConfigurationError(f"{path} is of version {manifest.version}, its folder says {folder.name}")
-    for name in (manifest.artifact, manifest.golden, manifest.evaluation):
+        raise ConfigurationError(f"{source}: {text}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{source}: {error}") from error
+    for name in (manifest.artifact, manifest.golden, manifest.evaluation, manifest.reference):
         if name is not None and name not in manifest.files:
-            raise ConfigurationError(f"{path} names '{name}', which its files do not list")
+            raise ConfigurationError(f"{source} names '{name}', which its files do not list")
     return manifest
 
 

@@ -34,7 +34,7 @@ def artifact_spec(repository: Path, spec: ModelSpec) -> ModelSpec:
         for tensor in member_outputs(spec, member, _read(repository, member.model, spec.name))
     ]
     try:
-        return ModelSpec.model_validate({**spec.model_dump(exclude={"ensemble"}), "inputs": inputs})
+        return ModelSpec.model_validate({**spec.model_dump(exclude={"ensemble", "drift"}), "inputs": inputs})
     except ValidationError as error:
         (text, *_) = (fault["msg"].removeprefix("Value error, ") for fault in error.errors())
         raise ConfigurationError(f"'{spec.name}' and its members do not fit: {text}") from None

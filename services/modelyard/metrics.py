@@ -1,33 +1,22 @@
 """Every metric, defined once. Prefix `modelyard_`, base units, closed label sets, no ratio gauges.
 
+Those of drift, feedback and payload log stand in drift_metrics.py.
+
 prometheus_client chooses its storage when it is imported: with PROMETHEUS_MULTIPROC_DIR set (every server process) it
-keeps files that `exposition` adds up over the workers; without it (tests, commands) it keeps plain memory.
+keeps files that exposition.py adds up over the workers; without it (tests, commands) it keeps plain memory.
 A process must therefore set the variable before it imports this module; `server.py` and BentoML both do.
 """
 
-import os
-import struct
-import time
 from collections.abc import Iterable
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    REGISTRY,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    generate_latest,
-)
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import Counter, Gauge, Histogram
 
+from modelyard.buckets import REQUEST_BUCKETS
 from modelyard.meters import Distribution, Level, Tally
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
 _PREFIX = "modelyard_"
 
 PROTOCOLS = ("http", "grpc", "api", "ensemble")
@@ -43,10 +32,6 @@ ENGINE_RESULTS = ("built", "found", "refused", "failed", "differs")
 REDIS_REASONS = ("timeout", "connection", "response", "dropped")
 REDIS_OPERATIONS = ("get", "set", "ping")
 
-COLLECT_TRIES = 10
-COLLECT_PAUSE_SECONDS = 0.05
-
-REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 STAGE_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 CACHE_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
 ROW_BUCKETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
@@ -128,10 +113,13 @@ engine_build_duration = _histogram(
 engine_build_steps = _counter("engine_build_steps", "Steps of builds that were reported as done.", ("model",))
 engine_building = Gauge(_PREFIX + "engine_building", "Engines being prepared.", ("model",), multiprocess_mode="livesum")
 gpu_memory_used = Gauge(
-    _PREFIX + "gpu_memory_used_bytes", "Memory in use on the device, by everybody.", ("gpu",), multiprocess_mode="max"
+    _PREFIX + "gpu_memory_used_bytes",
+    "Memory in use on the device, by everybody.",
+    ("gpu",),
+    multiprocess_mode="livemax",
 )
 gpu_memory_limit = Gauge(
-    _PREFIX + "gpu_memory_limit_bytes", "Memory that the device has.", ("gpu",), multiprocess_mode="max"
+    _PREFIX + "gpu_memory_limit_bytes", "Memory that the device has.", ("gpu",), multiprocess_mode="livemax"
 )
 model_info = Gauge(
     _PREFIX + "model_info",
@@ -152,6 +140,19 @@ model_default = Gauge(
 )
 model_swaps = _counter("model_swaps", "Changes of the default version while it was served.", ("model",))
 input_invalid = _counter("input_invalid", "Requests refused for what they carry.", ("model", "reason"))
+
+slo_objective = Gauge(
+    _PREFIX + "slo_objective_ratio",
+    "The share of requests that model.yaml promises to answer, and to answer in time.",
+    ("model", "objective"),
+    multiprocess_mode="livemax",
+)
+slo_latency_threshold = Gauge(
+    _PREFIX + "slo_latency_threshold_seconds",
+    "Within this a request is answered in time, by model.yaml.",
+    ("model",),
+    multiprocess_mode="livemax",
+)
 
 
 class ModelMetrics:
@@ -221,6 +222,13 @@ def shed_by_reason(model: str) -> dict[str, Tally]:
     return {reason: Tally(shed.labels(model, reason)) for reason in SHED_REASONS}
 
 
+def show_objectives(model: str, *, availability: float, latency: float, latency_seconds: float) -> None:
+    """What the rules and dashboards measure the model against."""
+    slo_objective.labels(model, "availability").set(availability)
+    slo_objective.labels(model, "latency").set(latency)
+    slo_latency_threshold.labels(model).set(latency_seconds)
+
+
 class MemoryMetrics:
     """The series of the memory tier."""
 
@@ -238,31 +246,3 @@ def create_for_cache() -> None:
         for reason in REDIS_REASONS:
             cache_errors.labels("redis", op, reason)
     cache_errors.labels("memory", "set", "dropped")
-
-
-def exposition() -> bytes:
-    """The text that Prometheus scrapes, added up over the workers of this server. Call `flush` before, in the loop."""
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    if not folder:
-        return generate_latest(REGISTRY)
-    for _ in range(COLLECT_TRIES):
-        try:
-            return _collected(Path(folder))
-        except (struct.error, FileNotFoundError):  # a worker that starts has made its file and not yet filled it
-            time.sleep(COLLECT_PAUSE_SECONDS)
-    return _collected(Path(folder))
-
-
-def _collected(folder: Path) -> bytes:
-    _forget_dead_workers(folder)
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]  # untyped library
-    return generate_latest(registry)
-
-
-def _forget_dead_workers(folder: Path) -> None:
-    """A killed worker cannot take back its live gauges: drop the files of processes that are gone."""
-    for path in folder.glob("gauge_live*_*.db"):
-        pid = path.stem.rsplit("_", 1)[-1]
-        if not Path("/proc", pid).exists():
-            path.unlink(missing_ok=True)

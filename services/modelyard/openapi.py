@@ -21,6 +21,44 @@ _ERROR_RESPONSE: Document = {
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
 }
 
+_CLASSES: Document = {"oneOf": [{"type": "integer"}, {"type": "array", "items": {"type": "integer"}}]}
+_REFUSALS: Document = {
+    "4XX": {"description": "The request is refused.", **_ERROR_RESPONSE},
+    "5XX": {"description": "The request could not be answered.", **_ERROR_RESPONSE},
+}
+_ID_HEADER: Document = {
+    "X-Request-Id": {"description": "for POST /feedback: as it was sent, or a new one", "schema": {"type": "string"}}
+}
+_FEEDBACK: Document = {
+    "post": {
+        "operationId": "feedback",
+        "summary": "Say what would have been right.",
+        "description": "The true class of what was answered to a request with this id (header X-Request-Id), one for "
+        "each of its rows. It counts once, for the model and version that answered; models without classes refuse it.",
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["request_id", "value"],
+                        "additionalProperties": False,
+                        "properties": {"request_id": {"type": "string", "maxLength": 256}, "value": _CLASSES},
+                    }
+                }
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "How many rows were right and wrong, and whether this value was counted.",
+                "content": {"application/json": {"schema": {"type": "object"}}},
+            },
+            "404": {"description": "No answer to such a request is remembered.", **_ERROR_RESPONSE},
+            **_REFUSALS,
+        },
+    }
+}
+
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -54,7 +92,7 @@ def document_of(bentoml_document: Document, name: str, text: str, version: str) 
             "description": f"{text} The same model answers in the Open Inference Protocol at /v2/models/{name}.",
         },
         "servers": [{"url": "."}],
-        "paths": paths,
+        "paths": {**paths, "/feedback": _FEEDBACK},
         "components": {"schemas": {**kept, "Error": _ERROR}},
     }
 
@@ -67,9 +105,11 @@ def _operation(operation: Document) -> Document:
         "description": text,
         "requestBody": {"required": True, **_clean(operation["requestBody"])},
         "responses": {
-            "200": _clean({str(code): answer for code, answer in operation["responses"].items()}["200"]),
-            "4XX": {"description": "The request is refused.", **_ERROR_RESPONSE},
-            "5XX": {"description": "The request could not be answered.", **_ERROR_RESPONSE},
+            "200": {
+                **_clean({str(code): answer for code, answer in operation["responses"].items()}["200"]),
+                "headers": _ID_HEADER,
+            },
+            **_REFUSALS,
         },
     }
 

@@ -31,7 +31,8 @@ from modelyard.call import Call, settle
 from modelyard.deadlines import Deadlines
 from modelyard.errors import DeadlineExceeded, ModelyardError
 from modelyard.failures import as_answer
-from modelyard.ledger import BYPASS, Ledger, summary
+from modelyard.ledger import BYPASS, Ledger, NoLedger, summary
+from modelyard.observing.observer import Observer, Observing
 from modelyard.repository import LoadedVersion
 from modelyard.settings import Settings
 from modelyard.spec import ModelSpec
@@ -53,6 +54,7 @@ class Shared:
     pool: ThreadPoolExecutor
     memory: MemoryStore | None
     redis: Store | None
+    observing: Observing | None = None
 
 
 class Pipeline:
@@ -60,11 +62,12 @@ class Pipeline:
         self.spec = spec = loaded.spec
         self.version = loaded.version
         self.manifest = loaded.manifest
-        self.artifact = loaded.artifact
-        self.chain = loaded.chain
+        self.artifact, self.chain = loaded.artifact, loaded.chain
         self.statistics = ModelStatistics(spec.name, loaded.version)
-        self.ledger = Ledger(metrics.of_model(spec.name, loaded.version), self.statistics)
         settings = shared.settings
+        book = Ledger if settings.metrics else NoLedger
+        self.ledger = book(metrics.of_model(spec.name, self.version), self.statistics)
+        self.observer: Observer | None = None
         self._admission = Admission(spec.name, spec.limits.queue_seconds, settings.max_queue_bytes)
         self._datatypes = {tensor.name: tensor.datatype for tensor in spec.outputs}
         self._outputs = tuple(self._datatypes)
@@ -203,6 +206,8 @@ class Pipeline:
         self._watch.close()
         await self._deadlines.empty()
         self.settle()
+        if self.observer is not None:
+            self.observer.close()
         self.chain.close()
 
     def limit(self, request: InferRequest) -> float:

@@ -18,11 +18,12 @@ import numpy as np
 from modelyard import choice, metrics
 from modelyard.aliases import Aliases
 from modelyard.backends.select import Chain
+from modelyard.drift.reference import Reference, read_reference
 from modelyard.errors import ConfigurationError
 from modelyard.folders import ModelState, Stamp, read_state, state_stamp, version_folder, version_stamp
 from modelyard.golden import Golden, read_golden
 from modelyard.interface import with_own_interface
-from modelyard.manifest import Manifest, read_manifest
+from modelyard.manifest import NAME, Manifest, read_manifest
 from modelyard.members import artifact_spec
 from modelyard.parity import agrees, tolerance_of
 from modelyard.spec import MODEL_YAML, ModelSpec, read_spec
@@ -50,6 +51,8 @@ class LoadedVersion:
     """Cost of a run of the golden inputs' first row."""
     warmed: dict[int, float] = field(default_factory=dict)
     """Rows to the cost of a run with so many, where that was measured."""
+    reference: Reference | None = None
+    """What drift is measured against."""
 
     @property
     def version(self) -> str:
@@ -96,7 +99,8 @@ def list_models(repository: Path) -> list[str]:
     """Names of the model folders of a repository."""
     if not repository.is_dir():
         raise ConfigurationError(f"there is no repository folder {repository}")
-    return sorted(path.name for path in repository.iterdir() if (path / MODEL_YAML).is_file())
+    folders = (path for path in repository.iterdir() if NAME.fullmatch(path.name))  # a draft is none
+    return sorted(path.name for path in folders if (path / MODEL_YAML).is_file())
 
 
 def load_model(repository: Path, name: str, most: int | None = None) -> LoadedModel:
@@ -150,6 +154,7 @@ def load_version(folder: Path, spec: ModelSpec) -> LoadedVersion:
     public = spec_of_version(with_own_interface(spec, manifest), manifest)
     spec = artifact_spec(folder.parents[2], public)
     golden = read_golden(folder / manifest.golden) if manifest.golden else None
+    reference = read_reference(folder / manifest.reference) if manifest.reference else None
     chain = Chain(folder / manifest.artifact, spec)
     try:
         inputs = _ordered(spec, golden.inputs) if golden else _blank_inputs(spec)
@@ -159,8 +164,9 @@ def load_version(folder: Path, spec: ModelSpec) -> LoadedVersion:
         raise
     seconds = time.perf_counter() - started
     metrics.model_load_duration.labels(spec.name).observe(seconds)
+    metrics.show_objectives(spec.name, **spec.objectives.model_dump())
     log.info("%s version %s is loaded on %s in %.2f s", spec.name, manifest.version, chain.active.name, seconds)
-    return LoadedVersion(spec, public, manifest, chain, folder / manifest.artifact, inputs, cost, warmed)
+    return LoadedVersion(spec, public, manifest, chain, folder / manifest.artifact, inputs, cost, warmed, reference)
 
 
 def _prove(chain: Chain, spec: ModelSpec, golden: Golden | None, inputs: list[Array]) -> tuple[float, dict[int, float]]:

@@ -11,11 +11,11 @@ import ctypes
 import importlib
 import logging
 import os
-import shutil
 import signal
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,21 +24,30 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from modelyard.drafts import draft_folder
 from modelyard.errors import ConfigurationError
 from modelyard.settings import PREFIX, Settings
 from modelyard.spec import read_spec
 
 if TYPE_CHECKING:
     from modelyard.app import ModelyardService, ServedApp
+    from modelyard.store.address import Address
 
 log = logging.getLogger("modelyard.server")
 
+RETRY_SECONDS = 5
 _BACKLOG = 2048
+_QUOTING = ("boto3", "botocore", "s3transfer", "urllib3")
+"""At level debug they would log headers, and so tokens."""
 
 
-def serve(settings: Settings) -> None:
-    """Serve `settings.model` until SIGTERM or SIGINT. Raises ConfigurationError, or OSError for a taken port."""
-    read_spec(settings.repository / settings.model)  # a wrong name or model.yaml is said before anything starts
+def serve(settings: Settings, store: "Address | None" = None) -> None:
+    """Serve `settings.model` until SIGTERM or SIGINT, from the repository, or from the store that it mirrors.
+
+    Raises ConfigurationError, or OSError for a taken port.
+    """
+    if store is None:
+        read_spec(settings.repository / settings.model)  # a wrong name or model.yaml is said before anything starts
     listener = _listen("HTTP", settings.host, settings.http_port)
     # the gRPC library would say late and at length that its port is taken
     with _listen("gRPC", settings.host, settings.grpc_port) as probe:
@@ -51,10 +60,11 @@ def serve(settings: Settings) -> None:
             "loading %s, to be served at http://%s:%d and grpc://%s:%d",
             *(settings.model, settings.host, settings.http_port, settings.host, settings.grpc_port),
         )
-        if settings.workers == 1:
-            _serve_here(settings, listener)
-        else:
-            _serve_in_workers(settings, listener)
+        with _mirrored(settings, store) if store else contextlib.nullcontext():
+            if settings.workers == 1:
+                _serve_here(settings, listener)
+            else:
+                _serve_in_workers(settings, listener)
 
 
 def create_app() -> "ServedApp":
@@ -69,14 +79,24 @@ def create_app() -> "ServedApp":
 
 
 def create_worker_app() -> "ServedApp":
-    """As `create_app`, in a worker: exits as the supervisor expects of a start that cannot succeed."""
+    """As `create_app`, in a worker: exits as the supervisor expects of a start that cannot succeed.
+
+    Where a worker has started before, the others serve: one that comes after it, and cannot start, is tried again.
+    """
     _end_with_supervisor()
     configure_logging(Settings.from_environment().log_level)
+    started = Path(os.environ["BENTOML_HOME"], "started")
     try:
-        return create_app()
+        app = create_app()
     except ConfigurationError as error:
+        if started.exists():
+            log.critical("a worker cannot start, and is tried again in %d s: %s", RETRY_SECONDS, error)
+            time.sleep(RETRY_SECONDS)
+            os._exit(1)  # at once: the supervisor waits long for the answer of a process that ends slowly
         print(f"error: {error}", file=sys.stderr)
         sys.exit(STARTUP_FAILURE)
+    started.touch()
+    return app
 
 
 def configure_logging(level: str) -> None:
@@ -88,7 +108,7 @@ def configure_logging(level: str) -> None:
         force=True,
     )
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # a stranger's malformed request is worth no line
-    for noisy in ("bentoml", "bentoml.serve", "_bentoml_impl", "asyncio"):
+    for noisy in ("bentoml", "bentoml.serve", "_bentoml_impl", "asyncio", *_QUOTING):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
@@ -133,10 +153,12 @@ def _config(settings: Settings, app: "ServedApp | str") -> uvicorn.Config:
 
 
 def _find_services(repository: Path) -> None:
-    """Outside a checkout services stand beside the models. Last on the path: they must hide no installed package."""
-    folder = str(repository.resolve().parent / "services")
-    if Path(folder).is_dir() and folder not in sys.path:
-        sys.path.append(folder)
+    """Outside a checkout services stand beside the models, or here where those come from a store. Last on the path:
+    they must hide no installed package."""
+    for project in (repository.resolve().parent, Path.cwd()):
+        folder = str(project / "services")
+        if Path(folder).is_dir() and folder not in sys.path:
+            sys.path.append(folder)
 
 
 def _import_service(path: str, model: str) -> "ModelyardService":
@@ -161,19 +183,32 @@ def _export(settings: Settings) -> None:
 
 
 @contextlib.contextmanager
-def _private_folders() -> Iterator[None]:
-    home = Path(tempfile.mkdtemp(prefix="modelyard-"))
-    metrics = home / "metrics"
-    metrics.mkdir()
-    os.environ |= {
-        "BENTOML_HOME": str(home),
-        "BENTOML_DO_NOT_TRACK": "true",
-        "PROMETHEUS_MULTIPROC_DIR": str(metrics),
-    }
+def _mirrored(settings: Settings, store: "Address") -> Iterator[None]:
+    """The repository is filled from the store, and kept up until the end."""
+    from modelyard.store.follow import follower
+
+    mirror = follower(settings, store)
+    mirror.bring()
+    mirror.start()
     try:
         yield
     finally:
-        shutil.rmtree(home, ignore_errors=True)
+        mirror.stop()
+
+
+@contextlib.contextmanager
+def _private_folders() -> Iterator[None]:
+    """Those of servers that were killed go first: a container that is restarted keeps its /tmp."""
+    with draft_folder(Path(tempfile.gettempdir()), str(os.getpid()), prefix="modelyard-server-") as home:
+        home.chmod(0o700)
+        metrics = home / "metrics"
+        metrics.mkdir()
+        os.environ |= {
+            "BENTOML_HOME": str(home),
+            "BENTOML_DO_NOT_TRACK": "true",
+            "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+        }
+        yield
 
 
 def _listen(what: str, host: str, port: int) -> socket.socket:

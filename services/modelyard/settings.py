@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
@@ -22,7 +23,20 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str = Field("", description="the model to serve; `modelyard serve NAME` sets it for its workers")
-    repository: Path = Field(Path("models"), description="folder of model folders")
+    repository: Path = Field(
+        Path("models"), description="folder of model folders; for `serve` and others also s3://bucket/prefix"
+    )
+    store: str = Field("", description="s3://bucket/prefix: what `push` and `pull` mean when they are told no other")
+    store_seconds: float = Field(
+        5.0, ge=0, description="serving from a store: how often a promote or a new version is looked for; 0: never"
+    )
+    store_start_seconds: float = Field(
+        30.0, ge=0, description="serving from a store that is away: the start waits so long, then takes the mirror's"
+    )
+    store_timeout_seconds: float = Field(10.0, gt=0, le=300, description="the most that a store may take to answer")
+    mirror_folder: Path = Field(
+        Path.home() / ".cache" / "modelyard" / "mirror", description="where what is served from a store is kept"
+    )
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 in a container")
     http_port: int = Field(3000, ge=0, le=65535, description="HTTP: Open Inference Protocol, typed API, metrics")
     grpc_port: int = Field(3001, ge=0, le=65535, description="gRPC: Open Inference Protocol, health, reflection")
@@ -111,7 +125,28 @@ class Settings(BaseModel):
         le=1000,
         description="versions of a model in memory: what aliases name, then the newest; more only if aliases name more",
     )
+    metrics: bool = Field(
+        True, description="false: requests are neither counted nor timed, to see what that costs; never in production"
+    )
+    drift: bool = Field(True, description="false: rows are not compared with the version's reference (docs/drift.md)")
+    feedback_requests: int = Field(
+        100_000, ge=0, le=10_000_000, description="answers remembered by request id for POST /feedback; 0: off"
+    )
+    payload_log: str = Field(
+        "off", description="off, file:/path or http(s)://receiver: where a sample of requests and answers goes"
+    )
+    payload_sample: float = Field(0.01, ge=0, le=1, description="share of the requests that the payload log keeps")
+    payload_bytes: int = Field(
+        64 * 2**20, ge=2**16, description="a payload file of this size is turned: it and three older ones are kept"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
+
+    @field_validator("repository")
+    @classmethod
+    def _folder(cls, value: Path) -> Path:
+        if is_store(value):
+            raise ValueError("this command works in a folder, not on a store (`modelyard pull` brings a version)")
+        return value
 
     @field_validator("drain_from")
     @classmethod
@@ -121,6 +156,16 @@ class Settings(BaseModel):
                 ip_network(item)
         except ValueError:
             raise ValueError("one of its items is no network such as 10.0.0.0/8") from None
+        return value
+
+    @field_validator("payload_log")
+    @classmethod
+    def _sink(cls, value: str) -> str:
+        if value == "off" or (value.startswith("file:/") and not value.endswith("/")):
+            return value
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+            raise ValueError("neither off nor file:/path nor http(s)://host/path (without a password in it)")
         return value
 
     @classmethod
@@ -140,6 +185,11 @@ class Settings(BaseModel):
             # never the value itself: it may be a secret
             lines = [f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False)]
             raise ValueError("; ".join(lines)) from None
+
+
+def is_store(repository: Path | str) -> bool:
+    """Is it s3://bucket/prefix? A Path has made one slash of two."""
+    return str(repository).startswith("s3:/")
 
 
 def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:

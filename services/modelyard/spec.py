@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from modelyard.bounds import Bounded, check_tensor_bounds
+from modelyard.buckets import REQUEST_BUCKETS
+from modelyard.drift_spec import DriftSpec, check_drift
 from modelyard.errors import ConfigurationError
 from modelyard.tensors import DTYPES, MAX_RANK
 from modelyard.yaml_lines import Place, fault, parse
@@ -124,6 +126,23 @@ class QualitySpec(_Part):
     """Of its answers with its parent's, at least."""
 
 
+class ObjectivesSpec(_Part):
+    """What the model's callers are promised; the alerts of monitoring/ measure by it."""
+
+    availability: float = Field(0.999, gt=0, lt=1)
+    """Share of the requests that are answered: errors, timeouts and refusals under load count against it."""
+    latency: float = Field(0.99, gt=0, lt=1)
+    """Share of the answers within `latency_seconds`."""
+    latency_seconds: float = 0.25
+
+    @field_validator("latency_seconds")
+    @classmethod
+    def _measurable(cls, value: float) -> float:
+        if value not in REQUEST_BUCKETS:
+            raise ValueError(f"{value:g} cannot be measured; use one of {', '.join(f'{b:g}' for b in REQUEST_BUCKETS)}")
+        return value
+
+
 class MemberSpec(_Part):
     """A model that an ensemble asks: its inputs from the ensemble's, its outputs to those of the vote, by names."""
 
@@ -148,7 +167,9 @@ class ModelSpec(_Part):
     batching: BatchingSpec = BatchingSpec()
     cache: CacheSpec = CacheSpec()
     limits: LimitsSpec = LimitsSpec()
+    objectives: ObjectivesSpec = ObjectivesSpec()
     quality: QualitySpec | None = None
+    drift: DriftSpec = DriftSpec()
     ensemble: tuple[MemberSpec, ...] = ()
     """The file of such a model (the vote) takes its members' outputs (members.py); `inputs` are what callers send."""
 
@@ -167,6 +188,8 @@ class ModelSpec(_Part):
         check_tensor_bounds({t.name: (t.datatype, t) for t in self.inputs}, {t.name: t for t in self.outputs})
         self._check_backends()
         self._check_members()
+        rows = [{t.name: t.shape[int(self.batched) :] for t in tensors} for tensors in (self.inputs, self.outputs)]
+        check_drift(self.drift, *rows)
         if self.minimum_backend and self.minimum_backend not in [backend.name for backend in self.backends]:
             raise ValueError(f"minimum_backend {self.minimum_backend} is not among the backends")
         if self.quality and self.quality.output not in [tensor.name for tensor in self.outputs]:
@@ -239,7 +262,9 @@ _PARTS: dict[str, type[BaseModel]] = {
     "batching": BatchingSpec,
     "cache": CacheSpec,
     "limits": LimitsSpec,
+    "objectives": ObjectivesSpec,
     "quality": QualitySpec,
+    "drift": DriftSpec,
     "ensemble": MemberSpec,
 }
 

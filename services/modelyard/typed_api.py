@@ -1,6 +1,7 @@
 """BentoML's application of a service's typed API, with our errors, our OpenAPI document and our page."""
 
 import inspect
+import secrets
 
 from _bentoml_impl.server.app import ServiceAppFactory
 from bentoml.exceptions import BentoMLException
@@ -11,7 +12,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from modelyard import __version__, openapi
+from modelyard.auth import current_request
 from modelyard.errors import InvalidInput, ModelyardError
+from modelyard.protocol.feedback import request_id_of
 from modelyard.protocol.rest import failure
 
 
@@ -32,6 +35,14 @@ class TypedApi(ServiceAppFactory):  # type: ignore[misc]  # untyped library
         return JSONResponse(openapi.document_of(described, self.service.name, text, __version__))
 
     async def api_endpoint(self, name: str, request: Request) -> Response:
+        """The caller learns the id by which feedback finds the answer: the one it sent, or a new one."""
+        request_id = request_id_of(request.headers.get("x-request-id", "")) or secrets.token_hex(8)
+        current_request.set(request_id)
+        response = await self._answer(name, request)
+        response.headers["x-request-id"] = request_id
+        return response
+
+    async def _answer(self, name: str, request: Request) -> Response:
         try:
             response: Response = await super().api_endpoint(name, request)
         except ModelyardError as error:

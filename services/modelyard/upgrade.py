@@ -66,6 +66,7 @@ class Upgrade:
         self._thread: threading.Thread | None = None
         for result in metrics.ENGINE_RESULTS:
             metrics.engine_builds.labels(self._spec.name, ENGINE, result)
+        metrics.engine_build_duration.labels(self._spec.name, ENGINE, "built")
         metrics.engine_build_steps.labels(self._spec.name)
         self._building = metrics.engine_building.labels(self._spec.name)
         _import_early()

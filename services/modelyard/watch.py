@@ -30,16 +30,16 @@ class BackendWatch:
         self._ready.set(self._chain.sufficient and not self._closed)
         active = (self._chain.active.name, self._chain.active.precision)
         if active != self._shown:
-            self._show_info(0)
-            self._shown = active
-            self._show_info(1)
+            before, self._shown = self._shown, active
+            self._show_info(self._shown, 1)  # first: a version of which no info is shown counts as not loaded
+            self._show_info(before, 0)
             metrics.backend_degraded.labels(*self._labels).set(bool(self._chain.degraded))
 
     def close(self) -> None:
         self._closed = True
         self._ready.set(0)
         metrics.backend_degraded.labels(*self._labels).set(0)
-        self._show_info(0)
+        self._show_info(self._shown, 0)
 
     def _watch(self, oldest_run: float) -> None:
         hangs = oldest_run > self._limit
@@ -49,6 +49,6 @@ class BackendWatch:
         if oldest_run > 2 * self._limit:
             self._chain.lose(f"a run has been going on for {oldest_run:.0f} s")
 
-    def _show_info(self, value: int) -> None:
-        if self._shown is not None:
-            metrics.model_info.labels(*self._labels, self._digest, *self._shown).set(value)
+    def _show_info(self, shown: tuple[str, str] | None, value: int) -> None:
+        if shown is not None:
+            metrics.model_info.labels(*self._labels, self._digest, *shown).set(value)

@@ -7,6 +7,7 @@ What a document means is its reader's business: spec.py's for model.yaml.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import yaml
@@ -16,6 +17,8 @@ from modelyard.errors import ConfigurationError
 Place = tuple[str | int, ...]
 """Keys and positions from the root to a node."""
 Lines = dict[Place, int]
+MOST_PLACES = 100_000
+"""Ten lines of names that repeat names (`*a`) stand for billions of entries."""
 
 
 def parse(text: str, source: str) -> tuple[Any, Lines]:
@@ -25,7 +28,10 @@ def parse(text: str, source: str) -> tuple[Any, Lines]:
     """
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines = dict(_lines(root, ())) if root is not None else {}
+        places = list(islice(_lines(root, ()), MOST_PLACES + 1)) if root is not None else []
+        if len(places) > MOST_PLACES:
+            raise ConfigurationError(f"{source}: it holds more than {MOST_PLACES:,} entries, with what *names repeat")
+        lines = dict(places)
         document: Any = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)

@@ -22,6 +22,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from modelyard.aliases import Aliases, promoted, read_aliases, rolled_back, update
+from tests.integration.crash_packing import PACKING
 from tests.integration.crash_scenarios import (
     NAME,
     SCENARIOS,
@@ -32,8 +33,10 @@ from tests.integration.crash_scenarios import (
     served,
     three_versions,
 )
+from tests.integration.crash_storing import STORING
 from tests.integration.kill_points import KillPoints
 
+ALL = SCENARIOS | PACKING | STORING
 MOST_POINTS = 1000
 WRITERS, CHANGES = 4, 25
 RANDOM_KILLS = 60
@@ -200,9 +203,9 @@ def main() -> int:
         if name == "import":
             remember_trials(folder / "trial")
             (folder / "once").mkdir()
-            SCENARIOS[name].prepare(folder / "once")
+            ALL[name].prepare(folder / "once")
             import_given(folder / "once")
-        result = kill_everywhere(SCENARIOS[name], folder)
+        result = kill_everywhere(ALL[name], folder)
     sys.stdout.write("\n" + json.dumps(result) + "\n")
     return 0
 

@@ -129,7 +129,7 @@ def reciprocal() -> onnx.ModelProto:
     return build([node], [value("x", "FP32", (-1, 4))], [value("y", "FP32", (-1, 4))])
 
 
-def _busy_loop(turns: str) -> onnx.NodeProto:
+def busy_loop(turns: str) -> onnx.NodeProto:
     """A Loop that multiplies a small matrix `turns` times; too small for threads to change its time."""
     body = helper.make_graph(
         [
@@ -156,7 +156,7 @@ def _busy_model(milliseconds_of: Sequence[onnx.NodeProto], turns_per_millisecond
         *milliseconds_of,
         helper.make_node("Mul", ["longest", "turns_per_ms"], ["turns_float"]),
         helper.make_node("Cast", ["turns_float"], ["turns"], to=TensorProto.INT64),
-        _busy_loop("turns"),
+        busy_loop("turns"),
         helper.make_node("ReduceSum", ["busy_end"], ["nothing"], keepdims=0),
         helper.make_node("Add", ["x", "nothing"], ["y"]),
     ]

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from tests.integration.ports import free_port
 
@@ -25,9 +26,11 @@ def redis_executable() -> str:
 class RedisServer:
     """One redis-server without persistence: what it holds is gone when it stops."""
 
-    def __init__(self, port: int | None = None, arguments: Sequence[str] = ()) -> None:
+    def __init__(self, port: int | None = None, arguments: Sequence[str] = (), config: Path | None = None) -> None:
         self.port = port or free_port()
         self.arguments = list(arguments)
+        # a configuration of its own says itself which addresses it listens on
+        self.beginning = [str(config)] if config else ["--bind", "127.0.0.1"]
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -37,8 +40,8 @@ class RedisServer:
 
     def start(self) -> None:
         """Start the process on its port and wait until it answers PING."""
-        command = [redis_executable(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-        command += ["--appendonly", "no", "--daemonize", "no", *self.arguments]
+        command = [redis_executable(), *self.beginning, "--port", str(self.port), "--save", "", "--appendonly", "no"]
+        command += ["--daemonize", "no", *self.arguments]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
@@ -74,9 +77,11 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(port: int | None = None, arguments: Sequence[str] = ()) -> Iterator[RedisServer]:
+def redis_server(
+    port: int | None = None, arguments: Sequence[str] = (), config: Path | None = None
+) -> Iterator[RedisServer]:
     """A running Redis on `port` (a free one when not given), ended with the block."""
-    server = RedisServer(port, arguments)
+    server = RedisServer(port, arguments, config)
     server.start()
     try:
         yield server

@@ -20,8 +20,8 @@ from tests.integration.harness import CommandResult, free_port, modelyard, start
 from tests.integration.onnx_models import affine, build, identity, random_normal, value
 
 COMMANDS: tuple[str, ...] = ("serve", "list", "inspect", "infer", "tune", "settings", "engines")
-COMMANDS += ("new", "import", "remove", "optimize", "card")
-COMMANDS += ("export", "check", "promote", "rollback", "history", "diff")
+COMMANDS += ("new", "import", "remove", "optimize", "card", "drift", "build")
+COMMANDS += ("export", "check", "promote", "rollback", "history", "diff", "pack", "unpack", "push", "pull")
 
 
 def refused(result: CommandResult, *words: str) -> None:

@@ -18,6 +18,7 @@ from tests.integration.onnx_models import affine
 
 PROJECT = Path(__file__).resolve().parents[2]
 LEAST_POINTS = {"promote": 15, "rollback": 15, "candidate": 15, "publish": 40, "export": 40, "import": 40}
+LEAST_POINTS |= {"pack": 30, "unpack": 60, "unpack-beside": 60}
 
 
 def drive(*arguments: str | Path) -> dict[str, Any]:

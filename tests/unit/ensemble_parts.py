@@ -46,7 +46,7 @@ class Part:
     def __init__(self, spec: ModelSpec, version: str, cache: str = "miss", backend: str = "cpu") -> None:
         self.spec, self.version, self.ready = spec, version, True
         self.chain = SimpleNamespace(lost="", active=SimpleNamespace(name=backend))
-        self.manifest = self.artifact = self.statistics = self.upgrade = None
+        self.manifest = self.artifact = self.statistics = self.upgrade = self.observer = None
         self.ledger = Ledger()
         self.asked: list[InferRequest] = []
         self.calls: list[Call[InferResponse]] = []

@@ -26,16 +26,19 @@ def test_metadata_and_config_are_messages_too(backend: BackendName) -> None:
     message = ParseDict(metadata, pb.ModelMetadataResponse())
     assert [list(tensor.shape) for tensor in message.inputs] == [[-1, 3]] * len(NAMES)
     assert list(message.versions) == ["1", "2"]
-    config = ParseDict({"config": describe.config(SPEC, backend, "fp16", "")}, pb.ModelConfigResponse()).config
+    config = ParseDict(
+        {"config": describe.config(SPEC, "2", "abc", backend, "fp16", "")}, pb.ModelConfigResponse()
+    ).config
     assert config.max_batch_size == 32
     assert [list(tensor.dims) for tensor in config.input] == [[3]] * len(NAMES)
-    assert config.parameters["precision"].string_value == "fp16"
+    told = {name: config.parameters[name].string_value for name in ("version", "digest", "precision")}
+    assert told == {"version": "2", "digest": "abc", "precision": "fp16"}
     assert metadata["platform"] == config.platform
 
 
 def test_without_batching_the_config_keeps_every_dimension() -> None:
     spec = SPEC.model_copy(update={"batching": BatchingSpec(max_batch_size=0)})
-    config = describe.config(spec, "onnxruntime-cpu", "fp32", "")
+    config = describe.config(spec, "2", "abc", "onnxruntime-cpu", "fp32", "")
     assert config["input"][0]["dims"] == [-1, 3]
     assert "dynamic_batching" not in config
 
@@ -45,14 +48,14 @@ def test_an_ensemble_is_called_so_and_names_its_members() -> None:
         MemberSpec(model=model, inputs={"x": NAMES[0]}, outputs={"y": f"of_{model}"}) for model in ("a", "b")
     )
     spec = SPEC.model_copy(update={"ensemble": members})
-    config = describe.config(spec, "onnxruntime-cpu", "fp32", "")
+    config = describe.config(spec, "2", "abc", "onnxruntime-cpu", "fp32", "")
     message = ParseDict({"config": config}, pb.ModelConfigResponse()).config
     assert (message.platform, message.parameters["members"].string_value) == ("ensemble", "a,b")
     assert describe.metadata(spec, ["1"], "onnxruntime-cpu")["platform"] == "ensemble"
 
 
 def test_the_config_says_why_a_model_is_degraded_without_naming_folders() -> None:
-    config = describe.config(SPEC, "onnxruntime-cpu", "fp32", "onnxruntime-cuda: no file /srv/a/b.onnx")
+    config = describe.config(SPEC, "2", "abc", "onnxruntime-cpu", "fp32", "onnxruntime-cuda: no file /srv/a/b.onnx")
     assert config["parameters"]["degraded"] == {"string_value": "onnxruntime-cuda: no file b.onnx"}
 
 

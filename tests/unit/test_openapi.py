@@ -34,7 +34,7 @@ def test_only_the_typed_api_is_described_and_nothing_foreign_is_left() -> None:
     assert document["openapi"] == "3.1.0"
     assert document["info"]["version"] == "1.2.3"
     assert document["info"]["description"].startswith("Reads digits.")
-    assert set(document["paths"]) == {"/classify"}
+    assert set(document["paths"]) == {"/classify", "/feedback"}
     operation = document["paths"]["/classify"]["post"]
     assert operation["summary"] == "Say it."
     assert operation["description"] == "Say it.\n\nIn full."

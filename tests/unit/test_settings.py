@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from modelyard.settings import PREFIX, Settings, unknown_variables
 
 SECRET = "hunter2-not-to-be-read"
-PLAIN = {"MODEL", "REPOSITORY", "HOST", "REDIS_PREFIX", "ENGINE_FOLDER"}
+PLAIN = {"MODEL", "REPOSITORY", "HOST", "REDIS_PREFIX", "ENGINE_FOLDER", "STORE", "MIRROR_FOLDER"}
 """Settings that take any text and are shown."""
 
 

@@ -32,6 +32,7 @@ def test_the_least_that_a_spec_says_gets_the_defaults() -> None:
     assert [backend.name for backend in spec.backends] == ["tensorrt", "onnxruntime-cuda", "onnxruntime-cpu"]
     assert (spec.cache.enabled, spec.cache.tiers, spec.cache.ttl_seconds) == (True, ("memory", "redis"), 3600)
     assert spec.inputs[0].shape == (-1, 8, 8)
+    assert spec.objectives.model_dump() == {"availability": 0.999, "latency": 0.99, "latency_seconds": 0.25}
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,9 @@ def test_the_least_that_a_spec_says_gets_the_defaults() -> None:
         ("cache: {ttl_seconds: .nan}\n", 6, "cache.ttl_seconds", ""),
         ("cache: {ttl_seconds: .inf}\n", 6, "cache.ttl_seconds", ""),
         ("service: nonsense\n", 6, "service", "pattern"),
+        ("objectives: {availability: 1}\n", 6, "objectives.availability", "less than 1"),
+        ("objectives:\n  latency: 0.99\n  latency_seconds: 0.3\n", 8, "objectives.latency_seconds", "use one of"),
+        ("objectives: {latency_secons: 1}\n", 6, "objectives.latency_secons", "did you mean 'latency_seconds'"),
     ],
 )
 def test_a_fault_names_file_line_and_key(more: str, line: int, place: str, hint: str) -> None:

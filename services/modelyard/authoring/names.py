@@ -14,6 +14,8 @@ from modelyard.importer import check_name
 
 MOST_CHARACTERS = 63
 """A name in Kubernetes ends there."""
+MOST_OF_A_LABEL = MOST_CHARACTERS - len("-server-pods")
+"""The longest name that deploy/k8s makes of a label."""
 _RESERVED = {
     "base": "deploy/k8s/base is no model",
     "modelyard": "the library itself is called so",
@@ -45,7 +47,7 @@ def names_of(model: str) -> Names:
     class_name = "".join(word[0].upper() + word[1:] for word in words)
     if keyword.iskeyword(class_name) or class_name in _TAKEN_CLASSES:
         class_name += "Service"
-    return Names(model, "_".join(words) + "_service", class_name, "-".join(words)[:MOST_CHARACTERS])
+    return Names(model, "_".join(words) + "_service", class_name, "-".join(words)[:MOST_OF_A_LABEL].rstrip("-"))
 
 
 def check_package(package: str, services: Path) -> None:

@@ -7,6 +7,7 @@ starts its server through the library.
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelyard import __version__
 from modelyard.authoring import templates
 from modelyard.authoring.names import Names
 from modelyard.authoring.typed import api_text, literal
@@ -101,7 +102,8 @@ def _head(checkout: bool, typed: bool) -> str:
 
 
 def deploy_files(names: Names) -> dict[str, str]:
-    return {"kustomization.yaml": templates.DEPLOY.substitute(model=names.model, label=names.label)}
+    text = templates.DEPLOY.substitute(model=names.model, label=names.label, version=__version__)
+    return {"kustomization.yaml": text}
 
 
 def readme_text(names: Names, spec: ModelSpec, known: list[str], *, trust: bool) -> str:

@@ -194,12 +194,12 @@ resources:
 namePrefix: $label-
 labels:
   - pairs:
-      app.kubernetes.io/name: $label
+      app.kubernetes.io/name: "$label"
     includeSelectors: true
 images:
   - name: modelyard
     newName: modelyard-$label
-    newTag: latest
+    newTag: "$version"
 configMapGenerator:
   - name: settings
     behavior: merge

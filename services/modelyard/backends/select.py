@@ -210,6 +210,7 @@ class Chain:
     def _count_start(self, first: int) -> None:
         """Make the series of every possible fallback; a start on a lesser backend counts, and is said aloud."""
         for name in self._names:
+            metrics.backend_active.labels(self._spec.name, name)
             for reason in metrics.BACKEND_ERRORS:
                 metrics.backend_errors.labels(self._spec.name, name, reason)
         for better, lesser in pairwise(self._names):

@@ -34,6 +34,20 @@ _BITS: dict[int, int] = {
 
 def read_model(source: Path) -> tuple[onnx.ModelProto, bytes]:
     """The model with its external data inside, and the bytes to publish. Raises ConfigurationError."""
+    model, raw, external = _checked(source)
+    if not external:
+        return model, raw
+    _load_external(source, model)
+    return model, model.SerializeToString()
+
+
+def check_model(source: Path) -> None:
+    """It is whole, and its external data lies beside it. Raises ConfigurationError."""
+    _checked(source)
+
+
+def _checked(source: Path) -> tuple[onnx.ModelProto, bytes, bool]:
+    """The model without its external data, the file's bytes, and whether it has such data."""
     try:
         raw = source.read_bytes()
     except OSError as error:
@@ -47,12 +61,9 @@ def read_model(source: Path) -> tuple[onnx.ModelProto, bytes]:
         raise ConfigurationError(f"{source} is no ONNX file: it holds no graph")
     if not all(isinstance(text, str) for text in _texts(model)):
         raise ConfigurationError(f"{source} is no ONNX file: a name in it is no UTF-8")
-    if not external:
-        return model, raw
     for tensor in external:
         _check_external(source, tensor)
-    _load_external(source, model)
-    return model, model.SerializeToString()
+    return model, raw, bool(external)
 
 
 def _external(model: onnx.ModelProto) -> list[onnx.TensorProto]:

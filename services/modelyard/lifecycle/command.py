@@ -26,7 +26,8 @@ SHOWN = 20
 
 Name = Annotated[str, typer.Argument(help="Name of the model: its folder in the repository.")]
 Repository = Annotated[
-    Path | None, typer.Option("--repository", help="Folder of model folders.", show_default="models")
+    Path | None,
+    typer.Option("--repository", help="Folder of model folders; s3://BUCKET/PREFIX.", show_default="models"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Slowdown = Annotated[
@@ -69,10 +70,11 @@ def check(
     """Check a version beside the one that is served: digest, interface, golden inputs, parity, latency."""
     from modelyard.lifecycle import show
     from modelyard.lifecycle.check import check as check_version
-    from modelyard.lifecycle.versions import read_model, to_check
+    from modelyard.lifecycle.places import place_of
+    from modelyard.lifecycle.versions import to_check
 
     _quiet()
-    model = read_model(_folder(repository), name)
+    model = place_of(repository).model(name, version)
     meant = model.version(version) if version else to_check(model)
     with _working(f"checking {name} version {meant}"):
         found = check_version(model, meant, max_slowdown=max_slowdown)
@@ -96,17 +98,18 @@ def promote(
 ) -> None:
     """Check a version and make it stable: running servers take it over. `modelyard rollback` goes back."""
     from modelyard.lifecycle import show
+    from modelyard.lifecycle.places import place_of
     from modelyard.lifecycle.promote import Order
     from modelyard.lifecycle.promote import promote as promote_version
 
     if force and not reason.strip():
         raise typer.BadParameter("--force needs --reason TEXT: why may callers break?")
     _quiet()
-    out = show.console()
+    out, place = show.console(), place_of(repository)
     order = Order(version, candidate, force, reason, max_slowdown)
     with _working(f"checking {name} version {version}"):
-        done = promote_version(_folder(repository), name, order, lambda found: show.report(out, found), _notice)
-    _tell_promoted(name, done, candidate, _where(repository))
+        done = promote_version(place, name, order, lambda found: show.report(out, found), _notice)
+    _tell_promoted(name, done, candidate, place.option)
 
 
 @app.command()
@@ -118,14 +121,15 @@ def rollback(
 ) -> None:
     """Make the version before stable again, after a look at its digest and whether it loads."""
     from modelyard.lifecycle import promote as promoting
+    from modelyard.lifecycle.places import place_of
 
     _quiet()
-    say = _say()
+    say, place = _say(), place_of(repository)
     if candidate:
-        dropped = promoting.drop_candidate(_folder(repository), name, reason, _notice)
+        dropped = promoting.drop_candidate(place, name, reason, _notice)
         say(f"{name} has no candidate any more; it was version {dropped.version}")
         return
-    done = promoting.rollback(_folder(repository), name, reason, _notice)
+    done = promoting.rollback(place, name, reason, _notice)
     say(f"{name} version {done.version} is stable again; it was version {done.before}")
     further = f"version {done.state.previous}" if done.state.previous else "nothing"
     say(f"a running server goes back to it by itself; a further rollback would go to {further}")
@@ -140,10 +144,9 @@ def history(
 ) -> None:
     """Show the versions of a model, and who became stable when, instead of whom and why."""
     from modelyard.lifecycle import show
-    from modelyard.lifecycle.past import past
-    from modelyard.lifecycle.versions import read_model
+    from modelyard.lifecycle.places import place_of
 
-    found = past(read_model(_folder(repository), name))
+    found = place_of(repository).past(name)
     if as_json:
         _print_json(show.history_document(found))
     else:
@@ -161,10 +164,10 @@ def diff(
     """Show two versions side by side: metadata, quality, latency, and how far their answers agree."""
     from modelyard.lifecycle import show
     from modelyard.lifecycle.difference import difference
-    from modelyard.lifecycle.versions import read_model
+    from modelyard.lifecycle.places import place_of
 
     _quiet()
-    model = read_model(_folder(repository), name)
+    model = place_of(repository).model(name, before, after)
     one, other = model.version(before), model.version(after)
     with _working(f"comparing {name} versions {one} and {other}"):
         found = difference(model, one, other)

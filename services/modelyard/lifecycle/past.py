@@ -1,5 +1,6 @@
 """What has become of a model: its versions as they stand, and every change of its aliases."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,23 +33,31 @@ class Past:
 
 
 def past(model: Model) -> Past:
-    state = model.state
-    named = [name for name in (state.previous, state.stable, state.candidate) if name]
-    gone = [name for name in dict.fromkeys(named) if name not in model.versions]
-    return Past(model.name, state, tuple(_standing(model, version) for version in (*gone, *model.versions)))
+    return past_of(model.name, model.state, model.versions, lambda version: read_manifest(model.path(version)))
 
 
-def _standing(model: Model, version: str) -> Standing:
-    names = aliases_of(version, model.state)
+def past_of(name: str, state: Aliases, versions: Sequence[str], read: Callable[[str], Manifest]) -> Past:
+    """`versions`: oldest first; `read` gives the manifest of one, or raises ConfigurationError."""
+    named = [version for version in (state.previous, state.stable, state.candidate) if version]
+    gone = [version for version in dict.fromkeys(named) if version not in versions]
+    return Past(name, state, tuple(_standing(state, version, read) for version in (*gone, *versions)))
+
+
+def _standing(state: Aliases, version: str, read: Callable[[str], Manifest]) -> Standing:
+    names = aliases_of(version, state)
     try:
-        return Standing(version, names, read_manifest(model.path(version)))
+        return Standing(version, names, read(version))
     except ConfigurationError as error:
         return Standing(version, names, None, str(error))
 
 
 def versions_text(folder: Path) -> str:
     """The versions of a model folder in one line, oldest first, with their aliases."""
-    state, versions = read_aliases(folder), tuple(list_versions(folder))
+    return described(list_versions(folder), read_aliases(folder))
+
+
+def described(versions: Sequence[str], state: Aliases) -> str:
+    """Versions in one line, with their aliases."""
     known = {version: ", ".join(aliases_of(version, state)) for version in versions}
     return ", ".join(f"{version} ({words})" if words else version for version, words in known.items()) or "none yet"
 

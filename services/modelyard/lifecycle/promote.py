@@ -9,12 +9,12 @@ Only a changed interface can be forced: a version that does not load would serve
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from modelyard.aliases import Aliases, Notice, promoted, rolled_back, update, with_candidate
+from modelyard.aliases import Aliases, Notice, promoted, rolled_back, with_candidate
 from modelyard.errors import ConfigurationError
 from modelyard.lifecycle.check import Report, check
-from modelyard.lifecycle.versions import Model, opened, read_model
+from modelyard.lifecycle.places import Place
+from modelyard.lifecycle.versions import Model, opened
 
 TRIES = 3
 """Checks of one promote, when others promote meanwhile."""
@@ -48,10 +48,10 @@ class _Moved(Exception):
     """Somebody else promoted while this one was checked."""
 
 
-def promote(repository: Path, name: str, order: Order, show: Show, notice: Notice | None = None) -> Done:
+def promote(place: Place, name: str, order: Order, show: Show, notice: Notice | None = None) -> Done:
     """Raises ConfigurationError when a check fails. `show` is given every report."""
     for _ in range(TRIES):
-        model = read_model(repository, name)
+        model = place.model(name, order.version)
         version = model.version(order.version)
         if done := _already(model, version, order):
             return done
@@ -59,7 +59,7 @@ def promote(repository: Path, name: str, order: Order, show: Show, notice: Notic
         show(report)
         forced = _allowed(report, order)
         try:
-            return _set(model, report, order, forced, notice)
+            return _set(place, model, report, order, forced, notice)
         except _Moved:
             continue
     raise ConfigurationError(f"others keep changing what is stable of '{name}': nothing was changed, try again")
@@ -83,7 +83,7 @@ def _allowed(report: Report, order: Order) -> bool:
     raise ConfigurationError(f"version {report.version} of '{report.model}' fails: {', '.join(failed)}{hint}")
 
 
-def _set(model: Model, report: Report, order: Order, forced: bool, notice: Notice | None) -> Done:
+def _set(place: Place, model: Model, report: Report, order: Order, forced: bool, notice: Notice | None) -> Done:
     def change(state: Aliases) -> Aliases:
         if state.stable != model.state.stable:
             raise _Moved
@@ -93,13 +93,13 @@ def _set(model: Model, report: Report, order: Order, forced: bool, notice: Notic
             return with_candidate(state, report.version, reason=order.reason, forced=forced)
         return promoted(state, report.version, instead_of=report.beside, forced=forced, reason=order.reason)
 
-    state = update(model.folder, change, notice=notice)
+    state = place.update(model.name, change, notice)
     return Done(report.version, state.history[-1].before, state, forced=forced)
 
 
-def rollback(repository: Path, name: str, reason: str = "", notice: Notice | None = None) -> Done:
+def rollback(place: Place, name: str, reason: str = "", notice: Notice | None = None) -> Done:
     """Raises ConfigurationError when there is nothing to go back to, or the version before is no longer good."""
-    model = read_model(repository, name)
+    model = place.model(name)
     target = model.state.previous
     if target is None:
         raise ConfigurationError(f"'{name}' has nothing to roll back to: no promote that could be taken back")
@@ -111,7 +111,7 @@ def rollback(repository: Path, name: str, reason: str = "", notice: Notice | Non
             raise ConfigurationError(f"what is stable of '{name}' was changed meanwhile: nothing was done, look again")
         return rolled_back(state, reason=reason)
 
-    return Done(target, model.state.stable, update(model.folder, change, notice=notice))
+    return Done(target, model.state.stable, place.update(name, change, notice))
 
 
 def _check_good(model: Model, version: str) -> None:
@@ -125,9 +125,9 @@ def _check_good(model: Model, version: str) -> None:
         raise ConfigurationError(f"the version before, {version}, is refused: {error}{way}") from None
 
 
-def drop_candidate(repository: Path, name: str, reason: str = "", notice: Notice | None = None) -> Done:
+def drop_candidate(place: Place, name: str, reason: str = "", notice: Notice | None = None) -> Done:
     """Raises ConfigurationError when there is no candidate."""
-    model = read_model(repository, name)
+    model = place.model(name)
     dropped = model.version("candidate")
 
     def change(state: Aliases) -> Aliases:
@@ -135,4 +135,4 @@ def drop_candidate(repository: Path, name: str, reason: str = "", notice: Notice
             raise ConfigurationError(f"the candidate of '{name}' was changed meanwhile: nothing was done, look again")
         return with_candidate(state, None, reason=reason)
 
-    return Done(dropped, dropped, update(model.folder, change, notice=notice))
+    return Done(dropped, dropped, place.update(name, change, notice))

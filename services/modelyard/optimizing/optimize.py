@@ -214,7 +214,8 @@ def _publish(
 def _beside(source: Source) -> list[str]:
     """Files of the version that its variant needs too: not the weights, which are in the variant's own file."""
     manifest = source.manifest
-    own = {manifest.artifact, manifest.golden, manifest.evaluation, *graph.external_files(source.artifact)}
+    judged_by = {manifest.golden, manifest.evaluation, manifest.reference}
+    own = {manifest.artifact, *judged_by, *graph.external_files(source.artifact)}
     return [name for name in manifest.files if name not in own]
 
 

@@ -78,3 +78,13 @@ def deflate(parts: Sequence[bytes], accepted: str) -> tuple[Sequence[bytes], byt
     if weights.get("deflate", others):
         return [zlib.compress(body, 1)], b"deflate"
     return parts, None
+
+
+def json_length(request: HttpRequest) -> int | None:
+    """Inference-Header-Content-Length. Raises InvalidInput for anything but a plain number below 2^31."""
+    text = request.headers.get(b"inference-header-content-length")
+    if text is None:
+        return None
+    if not text.isdigit() or len(text) > 10 or int(text) >= 2**31:
+        raise InvalidInput("Inference-Header-Content-Length is no number between 0 and 2^31", "size")
+    return int(text)

@@ -2,6 +2,7 @@
 
     GET  /v2   /v2/health/live|ready   /v2/models/{m}[/versions/{v}][/ready|/config|/stats]   /v2/models/stats
     POST /v2/models/{m}[/versions/{v}]/infer   /v2/repository/index   /v2/repository/models/{m}/load|unload
+    POST /feedback
     GET  /livez /healthz /readyz /metrics /drain
 
 Health, metrics and the drain stand outside authentication and every limit.
@@ -31,7 +32,8 @@ from modelyard.errors import (
     Unimplemented,
     UnsupportedMediaType,
 )
-from modelyard.protocol.http_message import HttpRequest, HttpResponse, deflate, inflate
+from modelyard.protocol.feedback import feedback_answer, feedback_of, request_id_of
+from modelyard.protocol.http_message import HttpRequest, HttpResponse, deflate, inflate, json_length
 from modelyard.protocol.rest_codec import Encoding, decode_request, encode_response
 from modelyard.protocol.rest_routes import ANY, OPEN_PATHS, Route, parse_path
 from modelyard.tensors import InferRequest, InferResponse
@@ -56,6 +58,7 @@ class Rest:
         self._drain, self._drain_from = drain, drain_from
         self._handlers: dict[str, Callable[[HttpRequest, Route], Awaitable[HttpResponse]]] = {
             "infer": self._infer,
+            "feedback": self._feedback,
             "live": self._live,
             "ready": self._ready,
             "metrics": self._metrics,
@@ -139,7 +142,7 @@ class Rest:
                 _check_media_type(request.header(b"content-type"))
             decoded, encoding = decode_request(
                 body,
-                _json_length(request),
+                json_length(request),
                 route.model,
                 route.version,
                 partial(self._dataplane.sole_input, route.model, route.version),
@@ -147,7 +150,15 @@ class Rest:
         except ModelyardError as error:
             self._dataplane.refused(route.model, error, "http")
             raise
+        if not decoded.id and b"x-request-id" in request.headers:
+            decoded.id = request_id_of(request.header(b"x-request-id"))
         return decoded, encoding, time.perf_counter() - started
+
+    async def _feedback(self, request: HttpRequest, route: Route) -> HttpResponse:
+        """The true value of what was answered to a request that carried an id."""
+        _check_media_type(request.header(b"content-type"))
+        request_id, truth = feedback_of(await self._body(request))
+        return _json(feedback_answer(request_id, await self._dataplane.feedback(request_id, truth, request.tenant)))
 
     async def _body(self, request: HttpRequest) -> bytes:
         if b"content-encoding" not in request.headers:
@@ -287,13 +298,3 @@ def _check_media_type(content_type: str) -> None:
     kind = content_type.partition(";")[0].strip().lower()
     if kind.encode("latin-1") not in _MEDIA_TYPES:
         raise UnsupportedMediaType(f"Content-Type '{kind[:80]}' is not supported; use application/json")
-
-
-def _json_length(request: HttpRequest) -> int | None:
-    """Inference-Header-Content-Length. Raises InvalidInput for anything but a plain number below 2^31."""
-    text = request.headers.get(b"inference-header-content-length")
-    if text is None:
-        return None
-    if not text.isdigit() or len(text) > 10 or int(text) >= 2**31:
-        raise InvalidInput("Inference-Header-Content-Length is no number between 0 and 2^31", "size")
-    return int(text)

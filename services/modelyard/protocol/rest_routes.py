@@ -8,6 +8,7 @@ OPEN_PATHS = frozenset(
     {b"/livez", b"/healthz", b"/readyz", b"/metrics", b"/drain", b"/v2/health/live", b"/v2/health/ready"}
 )
 """Outside authentication and every limit."""
+FEEDBACK = ("feedback",)
 MAX_REMEMBERED = 256
 """Bytes of the longest path whose route is kept: callers choose paths."""
 ANY = "*"
@@ -29,6 +30,7 @@ _FIXED = {
     ("readyz",): Route("ready", "GET"),
     ("metrics",): Route("metrics", "GET"),
     ("drain",): Route("drain", "GET"),
+    FEEDBACK: Route("feedback", "POST"),
     ("v2",): Route("server", "GET"),
     ("v2", ""): Route("server", "GET"),
     ("v2", "health", "live"): Route("live", "GET"),
@@ -49,7 +51,7 @@ _UNSUPPORTED_OF_A_MODEL = frozenset({"generate", "generate_stream", "trace"})
 
 def owns(path: bytes) -> bool:
     """Is this path the face's own? All others are the typed API's."""
-    return path.startswith(b"/v2/") or path == b"/v2" or path in OPEN_PATHS
+    return path.startswith(b"/v2/") or path in (b"/v2", b"/feedback") or path in OPEN_PATHS
 
 
 def parse_path(path: bytes) -> Route | None:

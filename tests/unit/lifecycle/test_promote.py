@@ -10,13 +10,19 @@ from modelyard.aliases import ALIASES_FILE, promoted, read_aliases, update
 from modelyard.errors import ConfigurationError
 from modelyard.lifecycle import promote as promoting
 from modelyard.lifecycle.check import Report
+from modelyard.lifecycle.places import Folder
 from modelyard.lifecycle.promote import Done, Order, drop_candidate, promote, rollback
+from modelyard.settings import Settings
 from tests.unit.lifecycle.models import NAME, OUTPUT, add, named_output, spoil, write_spec
+
+
+def at(model: Path) -> Folder:
+    return Folder(Settings(repository=model.parent))
 
 
 def run(model: Path, version: str, reports: list[Report] | None = None, **order: object) -> Done:
     show = (reports if reports is not None else []).append
-    return promote(model.parent, NAME, Order(version, **order), show)  # type: ignore[arg-type]
+    return promote(at(model), NAME, Order(version, **order), show)  # type: ignore[arg-type]
 
 
 @pytest.fixture(name="three")
@@ -42,9 +48,9 @@ def test_the_first_promote_keeps_what_was_served_for_the_way_back(three: Path) -
 def test_promote_and_rollback_there_and_back(three: Path) -> None:
     for version in ("1", "2", "3"):
         run(three, version)
-    assert [rollback(three.parent, NAME).version for _ in range(3)] == ["2", "1", "3"], "3 was served at first"
+    assert [rollback(at(three), NAME).version for _ in range(3)] == ["2", "1", "3"], "3 was served at first"
     with pytest.raises(ConfigurationError, match="nothing to roll back to"):
-        rollback(three.parent, NAME)
+        rollback(at(three), NAME)
     assert [change.action for change in read_aliases(three).history] == ["promote"] * 3 + ["rollback"] * 3
 
 
@@ -74,7 +80,7 @@ def test_a_break_of_the_interface_is_refused_unless_forced(model: Path) -> None:
     assert run(model, "2", force=True, reason="agreed with all callers").forced
     (change,) = read_aliases(model).history
     assert (change.forced, change.reason) == (True, "agreed with all callers")
-    assert rollback(model.parent, NAME).version == "1", "a version with the old interface still loads"
+    assert rollback(at(model), NAME).version == "1", "a version with the old interface still loads"
 
 
 def test_force_lets_nothing_else_pass(model: Path) -> None:
@@ -106,9 +112,9 @@ def test_a_candidate_is_checked_and_promoted_by_its_alias(three: Path) -> None:
 
 def test_a_candidate_is_given_up(three: Path) -> None:
     with pytest.raises(ConfigurationError, match="no candidate"):
-        drop_candidate(three.parent, NAME)
+        drop_candidate(at(three), NAME)
     run(three, "3", candidate=True)
-    assert drop_candidate(three.parent, NAME).version == "3"
+    assert drop_candidate(at(three), NAME).version == "3"
     assert read_aliases(three).candidate is None
 
 
@@ -122,7 +128,7 @@ def test_a_rollback_to_what_is_broken_is_refused_with_another_way(three: Path, l
     else:
         place.rename(three / "versions" / ".hidden")
     with pytest.raises(ConfigurationError, match=f"the version before, 2, is refused.*modelyard promote {NAME} 1"):
-        rollback(three.parent, NAME)
+        rollback(at(three), NAME)
     assert read_aliases(three).stable == "3"
 
 
@@ -135,7 +141,7 @@ def test_a_promote_is_judged_again_when_another_came_before_it(three: Path, monk
         if len(reports) == 1:
             update(three, lambda state: promoted(state, "2"))
 
-    promote(three.parent, NAME, Order("3"), meanwhile)
+    promote(at(three), NAME, Order("3"), meanwhile)
     assert [report.beside for report in reports] == ["1", "2"]
     assert [change.version for change in read_aliases(three).history] == ["1", "2", "3"]
 
@@ -147,7 +153,7 @@ def test_a_promote_gives_up_when_others_never_stop(three: Path) -> None:
         update(three, lambda state: promoted(state, next(others)))
 
     with pytest.raises(ConfigurationError, match="nothing was changed, try again"):
-        promote(three.parent, NAME, Order("3"), meanwhile)
+        promote(at(three), NAME, Order("3"), meanwhile)
 
 
 def test_two_rollbacks_at_once_go_back_one_step(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,10 +164,10 @@ def test_two_rollbacks_at_once_go_back_one_step(three: Path, monkeypatch: pytest
 
     def rollback_of_another() -> None:
         monkeypatch.setattr(promoting, "_check_good", check_good)
-        rollback(three.parent, NAME)
+        rollback(at(three), NAME)
 
     with pytest.raises(ConfigurationError, match="changed meanwhile"):
-        rollback(three.parent, NAME)
+        rollback(at(three), NAME)
     assert read_aliases(three).stable == "2"
 
 
@@ -170,7 +176,7 @@ def test_a_version_that_was_removed_while_it_was_checked(three: Path) -> None:
         (three / "versions" / "3").rename(three / "versions" / ".hidden")
 
     with pytest.raises(ConfigurationError, match="removed meanwhile"):
-        promote(three.parent, NAME, Order("3"), meanwhile)
+        promote(at(three), NAME, Order("3"), meanwhile)
 
 
 def test_a_slow_version_is_refused_where_that_was_asked_for(three: Path) -> None:

@@ -1,0 +1,73 @@
+"""Options become a plan, or are refused in one line that names the option."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+import configargparse  # type: ignore[import-untyped]  # it has no types
+import pytest
+
+from loadtests.load.options import Plan, add_options, p99_of, plan_of
+from modelyard.errors import ConfigurationError
+
+
+def options(**changes: Any) -> Namespace:
+    parser = configargparse.ArgumentParser()  # what locust's is made of
+    add_options(parser)
+    parser.set_defaults(host="http://127.0.0.1:3000", num_users=None, run_time=None)
+    found: Namespace = parser.parse_args([], Namespace(**changes), env_vars={})
+    return found
+
+
+def plan(**changes: Any) -> Plan:
+    return plan_of(options(**changes))
+
+
+def test_defaults_make_a_plan() -> None:
+    found = plan()
+    assert found.names == ["digits json", "digits binary", "digits grpc", "digits typed"]
+    assert (found.grpc, found.tls, found.users, found.seconds) == ("127.0.0.1:3001", False, 20, 30.0)
+    assert (found.limits.p99_ms, found.limits.achieved, found.limits.wrong) == (500.0, 0.98, 0.0)
+
+
+def test_https_means_tls_for_grpc() -> None:
+    found = plan(host="https://models.example.com", grpc="models.example.com:443")
+    assert (found.tls, found.grpc) == (True, "models.example.com:443")
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("250", (250.0, {})), ("250, digits grpc=50", (250.0, {"digits grpc": 50.0})), ("a=1", (500.0, {"a": 1.0}))],
+)
+def test_p99_of_all_and_by_name(text: str, wanted: tuple[float, dict[str, float]]) -> None:
+    assert p99_of(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"protocols": "json,smoke"}, "--protocols: 'smoke'"),
+        ({"protocols": " , "}, "--protocols"),
+        ({"zipf_share": 1.5}, "--zipf-share: 1.5 is no ratio"),
+        ({"zipf_exponent": -1.0}, "--zipf-exponent"),
+        ({"errors": -0.1}, "--errors"),
+        ({"achieved": float("nan")}, "--achieved"),
+        ({"rate": 0.0}, "--rate"),
+        ({"timeout": -1.0}, "--timeout"),
+        ({"p99": "soon"}, "--p99: 'soon'"),
+        ({"p99": "digits json=-3"}, "--p99"),
+        ({"host": None}, "--host"),
+        ({"host": "127.0.0.1:3000"}, "--host"),
+    ],
+)
+def test_what_makes_no_run_is_refused_by_name(changes: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigurationError, match=text):
+        plan(**changes)
+
+
+def test_an_option_can_be_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOADTEST_ZIPF_SHARE", "0.25")
+    parser = configargparse.ArgumentParser()
+    add_options(parser)
+    assert parser.parse_args([]).zipf_share == 0.25
