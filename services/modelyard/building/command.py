@@ -101,9 +101,9 @@ def _prepare(order: "Order", options: Options, folder: Path) -> None:
 
     if not options.dry_run:
         write(order, folder)
-    command = build_command(
-        options.tool or "docker", _image_of(order, options, folder, dockerfile(folder, options.target))
-    )
+    _tell(order)
+    image = _image_of(order, options, folder, dockerfile(folder, options.target))
+    command = build_command(options.tool or "docker", image, options.more)
     _say(f"{'would write' if options.dry_run else 'wrote'} {folder}; to build it:\n{shlex.join(command)}")
 
 

@@ -20,6 +20,7 @@ from modelyard.drafts import draft_folder, flush
 from modelyard.errors import ConfigurationError
 from modelyard.importing.bounded import Limits
 from modelyard.manifest import MANIFEST, list_versions, read_manifest
+from modelyard.members import with_members
 from modelyard.spec import MODEL_YAML, ModelSpec, read_spec
 from modelyard.store.fetching import Fetch
 from modelyard.store.port import StoreError
@@ -93,11 +94,9 @@ class Mirror:
     def has(self, names: Iterable[str]) -> bool:
         """Could these models, and what they are made of, be served from what is here?"""
         try:
-            specs = [read_spec(self.folder / name) for name in names]
+            return all(list_versions(self.folder / name) for name in with_members(self.folder, names))
         except ConfigurationError:
             return False
-        members = [member.model for spec in specs for member in spec.ensemble]
-        return all(list_versions(self.folder / spec.name) for spec in specs) and (not members or self.has(members))
 
     def _sync(self, name: str, also: tuple[str, ...]) -> ModelSpec:
         seen = self._seen.setdefault(name, _Seen())
