@@ -125,7 +125,8 @@ def publish(
     send (an ensemble). Raises ConfigurationError when the version stands already or its name is not allowed.
     """
     _check_names(model_dir, version, [source.name for source in (artifact, *extra_files)])
-    spec = read_spec(model_dir) if (model_dir / MODEL_YAML).exists() else None
+    judged = interface is None or evaluation is not None or rows is not None
+    spec = read_spec(model_dir) if judged and (model_dir / MODEL_YAML).exists() else None
     if interface is None and spec is not None:
         interface = Interface(inputs=spec.inputs, outputs=spec.outputs)
     target = model_dir / "versions" / version
