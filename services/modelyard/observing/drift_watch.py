@@ -1,8 +1,9 @@
 """The rows of one version by the bins of its reference.
 
 Copied in the event loop when a request has been answered, binned for all of them when the metrics are settled, four
-times a second. More than MOST_ROWS in between are not looked at, and counted: a share stays right, since the rows that
-are left out stand in none of its counts.
+times a second. There is room for MOST_ROWS, and for MORE_ROWS more after each settling: a burst is looked at whole, and
+a thousand rows a second of a load that lasts, far more than a PSI needs. The others are counted: a share stays right,
+since they stand in none of its counts.
 """
 
 import numpy as np
@@ -18,6 +19,7 @@ from modelyard.tensors import DTYPES, Array, InferRequest, InferResponse, Tensor
 
 MOST_ROWS = 2048
 """Of at most 8 KiB an input each, see extract.MOST_ELEMENTS: so much memory for a version, and a few milliseconds."""
+MORE_ROWS = 256
 NARROW = 64
 """Probabilities of so many classes are copied; of more, the highest is looked for at once."""
 
@@ -42,6 +44,7 @@ class DriftWatch:
         ]
         self._answers = _Answers(reference.prediction, spec) if reference.prediction else None
         self._room = MOST_ROWS
+        self._taken = False
         self._skipped = 0
         order = [feature for each in self._inputs for feature in each.features]
         self.metrics = DriftMetrics(
@@ -59,6 +62,7 @@ class DriftWatch:
             self._take_some(request, response, rows)
             return
         self._room -= rows
+        self._taken = True
         for each in self._inputs:
             each.take(request.inputs)
         if self._answers is not None:
@@ -69,9 +73,10 @@ class DriftWatch:
         if self._skipped:
             self.metrics.skipped.inc(self._skipped)
             self._skipped = 0
-        if self._room == MOST_ROWS:
+        self._room = min(MOST_ROWS, self._room + MORE_ROWS)
+        if not self._taken:
             return
-        self._room = MOST_ROWS
+        self._taken = False
         position = 0
         for each in self._inputs:
             position = each.settle(self.metrics, position)
@@ -79,15 +84,14 @@ class DriftWatch:
             self._answers.settle(self.metrics)
 
     def _take_some(self, request: InferRequest, response: InferResponse, rows: int) -> None:
-        if not rows:
+        if not rows or not self._room:
+            self._skipped += rows
             return
-        step = -(-rows // self._room) if self._room else rows + 1
-        taken = len(range(0, rows, step)) if self._room else 0
-        self._skipped += rows - taken
-        if taken:
-            inputs = [Tensor(t.name, t.datatype, t.array[::step]) for t in request.inputs]
-            outputs = [Tensor(t.name, t.datatype, t.array[::step]) for t in response.outputs]
-            self.take(InferRequest(request.model_name, inputs), InferResponse("", "", outputs))
+        step = -(-rows // self._room)
+        self._skipped += rows - len(range(0, rows, step))
+        inputs = [Tensor(t.name, t.datatype, t.array[::step]) for t in request.inputs]
+        outputs = [Tensor(t.name, t.datatype, t.array[::step]) for t in response.outputs]
+        self.take(InferRequest(request.model_name, inputs), InferResponse("", "", outputs))
 
 
 class _Input:

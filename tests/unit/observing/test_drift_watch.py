@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from modelyard.drift.make import Rows, _made
 from modelyard.observing import drift_watch
-from modelyard.observing.drift_watch import MOST_ROWS, DriftWatch, series_of
+from modelyard.observing.drift_watch import MORE_ROWS, MOST_ROWS, DriftWatch, series_of
 from modelyard.spec import ModelSpec, parse_spec
 from modelyard.tensors import InferRequest, InferResponse, Tensor
 from tests.unit.strategies import Array, metric
@@ -128,6 +128,20 @@ def test_rows_without_room_are_counted_as_left_out() -> None:
     watched.take(X[:5])
     watched.watch.settle()
     assert sum(watched.counted(0)) == looked_at + 5, "there is room again"
+
+
+def test_of_a_load_that_lasts_a_part_is_looked_at() -> None:
+    watched = Watched()
+    watched.take(RANDOM.normal(size=(MOST_ROWS, 2)).astype(np.float32))
+    for _ in range(3):
+        watched.watch.settle()
+        before = sum(watched.counted(0))
+        for _ in range(MORE_ROWS + 10):
+            watched.take(X[:1])
+        watched.watch.settle()
+        assert sum(watched.counted(0)) - before <= 2 * MORE_ROWS
+        assert sum(watched.counted(0)) - before >= MORE_ROWS
+    assert watched.skipped > 0
 
 
 def test_it_holds_a_bounded_number_of_rows() -> None:
