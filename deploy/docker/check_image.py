@@ -136,8 +136,9 @@ def main() -> int:
     order = read_order(ROOT / "models", options.model)
     with tempfile.TemporaryDirectory(prefix="modelyard-check-") as folder:
         tool = Tool(options.tool, options.offline, Path(folder))
-        if not options.keep:
-            _build(report, tool, order)
+        if not options.keep and not _build(report, tool, order):
+            print(f"\n{report.markdown()}")  # the tool's own words stand above; there is no image to look at
+            return 1
         _look_inside(report, tool, order)
         _run(report, tool, order, options)
         if options.mounted:
@@ -147,12 +148,13 @@ def main() -> int:
     return 0 if all(held for *_, held in report.rows) else 1
 
 
-def _build(report: Report, tool: Tool, order: Order) -> None:
+def _build(report: Report, tool: Tool, order: Order) -> bool:
     more = [f"--tool-option={option}" for option in tool.build_options]
     command = [sys.executable, "-m", "modelyard", "build", order.model.name, "--tool", tool.name, *more]
     began = time.monotonic()
     code = subprocess.run(command, env=tool.env, cwd=ROOT, check=False).returncode
     report.add("`modelyard build`", f"{time.monotonic() - began:.0f} s, exit code {code}", code == 0)
+    return code == 0
 
 
 def _look_inside(report: Report, tool: Tool, order: Order) -> None:
