@@ -46,7 +46,7 @@ imports: setup ## who may import whom
 
 pytest: models ## the tests alone (PYTEST_ARGS="-k cache -x")
 	@# Two processes: tritonclient's messages and ours have the same protobuf names, and one process holds one set.
-	@$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest tests/unit -n 2 --dist loadfile $(PYTEST_ARGS)
 	@$(BIN)/python -m pytest tests/integration -n 2 --dist loadfile $(PYTEST_ARGS)
 	@$(BIN)/python -m pytest tests/monitoring -n 2 --dist loadfile $(PYTEST_ARGS)
 

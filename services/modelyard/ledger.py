@@ -1,12 +1,13 @@
 """What became of one version's requests and runs: noted in the event loop, turned into metrics and statistics later.
 
-A request is noted with one append; `settle`, at every scrape and now and then between, does the sums for all of them at
-once. Beside a model of microseconds the sums, done for each request, would be a good part of its cost.
+A request is noted with an append or two; `settle`, at every scrape and now and then between, does the sums for all of
+them at once. Beside a model of microseconds the sums, done for each request, would be a good part of its cost.
 """
 
 import time
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -21,12 +22,14 @@ class Ledger:
     def __init__(self, metrics: ModelMetrics, statistics: ModelStatistics) -> None:
         self._metrics = metrics
         self._statistics = statistics
-        self._answered: dict[str, list[tuple[float, float, float]]] = {protocol: [] for protocol in PROTOCOLS}
-        """Protocol to (seconds, seconds of decoding, seconds of encoding) of each answer."""
-        self._rows: Counter[str] = Counter()
+        self._answered: dict[str, list[float]] = {protocol: [] for protocol in PROTOCOLS}
+        """Protocol to seconds, seconds of decoding, seconds of encoding of one answer after the other."""
+        self._bypassed = 0
+        self._looked_up: list[tuple[Sequence[str], float]] = []
+        """What the cache said of the rows of each answer, and the seconds that took."""
 
     def answered(self, protocol: str, seconds: float, decode_seconds: float, encode_seconds: float) -> None:
-        self._answered[protocol].append((seconds, decode_seconds, encode_seconds))
+        self._answered[protocol] += (seconds, decode_seconds, encode_seconds)
 
     def failed(self, protocol: str, outcome: str, seconds: float) -> None:
         self._metrics.answered(protocol, outcome, seconds)
@@ -34,17 +37,11 @@ class Ledger:
 
     def bypassed(self, rows: int) -> None:
         """Rows that were computed without a look into the cache."""
-        self._rows[BYPASS] += rows
+        self._bypassed += rows
 
     def rows(self, results: Sequence[str], seconds: float) -> None:
         """Where the rows of an answer came from, and how long that took."""
-        counts = Counter(results)
-        self._rows.update(counts)
-        if counts["miss"]:
-            self._statistics.cache_miss.add(seconds, counts["miss"])
-        else:
-            self._metrics.stage["cache"].observe(seconds)
-            self._statistics.cache_hit.add(seconds, counts["hit_memory"] + counts["hit_redis"])
+        self._looked_up.append((results, seconds))
 
     def run(self, execution: Execution) -> None:
         """One run of the model."""
@@ -64,14 +61,26 @@ class Ledger:
         """Do the sums; the two levels are those of now."""
         self._metrics.in_flight.set(in_flight)
         self._metrics.queue_rows.set(queue_rows)
-        for result, rows in self._rows.items():
-            self._metrics.cache_rows[result].inc(rows)
-            self._statistics.inference_count += rows
-        self._rows.clear()
+        self._settle_rows()
         for protocol, answers in self._answered.items():
             if answers:
-                self._settle_answers(protocol, np.array(answers))
+                self._settle_answers(protocol, np.array(answers).reshape(-1, 3))
                 answers.clear()
+
+    def _settle_rows(self) -> None:
+        counts = Counter(chain.from_iterable([results for results, _ in self._looked_up]))
+        counts[BYPASS] += self._bypassed
+        for result, rows in counts.items():
+            self._metrics.cache_rows[result].inc(rows)
+            self._statistics.inference_count += rows
+        for results, seconds in self._looked_up:
+            if "miss" in results:
+                self._statistics.cache_miss.add(seconds, results.count("miss"))
+            else:
+                self._metrics.stage["cache"].observe(seconds)
+                self._statistics.cache_hit.add(seconds, results.count("hit_memory") + results.count("hit_redis"))
+        self._looked_up.clear()
+        self._bypassed = 0
 
     def _settle_answers(self, protocol: str, seconds: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> None:
         m, s = self._metrics, self._statistics

@@ -110,7 +110,6 @@ def test_an_extra_file_does_not_replace_the_artifact(tmp_path: Path, artifact: P
         lambda folder: edit(folder, lambda d: d["files"].update({"": d["files"]["model.onnx"]})),
         lambda folder: (folder / "unlisted.bin").write_bytes(b"x"),
     ],
-    ids=str,
 )
 def test_a_folder_that_is_not_what_was_published_is_refused(folder: Path, spoil: Callable[[Path], object]) -> None:
     read_manifest(folder)
