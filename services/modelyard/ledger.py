@@ -61,7 +61,8 @@ class Ledger:
         """Do the sums; the two levels are those of now."""
         self._metrics.in_flight.set(in_flight)
         self._metrics.queue_rows.set(queue_rows)
-        self._settle_rows()
+        if self._bypassed or self._looked_up:
+            self._settle_rows()
         for protocol, answers in self._answered.items():
             if answers:
                 self._settle_answers(protocol, np.array(answers).reshape(-1, 3))
