@@ -1,7 +1,7 @@
 """One run of the benchmark, from nothing to the page.
 
     models, peers' environments -> rounds -> scenarios -> bars (profiled where they are not held) -> results.json
-    results.json, gpu.json of loadtests.gpu -> page and pictures (`publish`)
+    results.json, soak-hour.json, gpu.json of loadtests.gpu -> page and pictures (`publish`)
 
 results.json is written after every step: what an interrupted run has measured is not lost.
 """
@@ -18,14 +18,14 @@ from typing import Any
 
 from rich.console import Console
 
-from loadtests.bench import machine, plots, scenarios
+from loadtests.bench import machine, plots, scenarios, soak
 from loadtests.bench.bars import OURS, Load, core_bars, profile_of, usage_of
 from loadtests.bench.core import DOCS, WORK, Bar, Recipe
 from loadtests.bench.environments import InstallFailed
 from loadtests.bench.floors import Echo, Hello
 from loadtests.bench.models import model_path
 from loadtests.bench.ours import Modelyard
-from loadtests.bench.page import page
+from loadtests.bench.page import HOUR, page
 from loadtests.bench.peers.catalog import PEERS
 from loadtests.bench.plan import Scale
 from loadtests.bench.profile import where_the_time_goes
@@ -208,7 +208,7 @@ def _profile(dear: Load) -> str:
 
 
 def publish(folder: Path, console: Console) -> None:
-    """Make page and pictures from the results.json of `folder`."""
+    """Make page and pictures from the JSON files of `folder`."""
     results = load(results_path(folder))
     target = folder / "benchmarks"
     for old in target.glob("*.png"):
@@ -217,5 +217,8 @@ def publish(folder: Path, console: Console) -> None:
     for name, result in results["scenarios"].items():
         if "failed" not in result:
             drawn.append(scenarios.plot(name, result, target))
-    (folder / "benchmarks.md").write_text(page(results, read_gpu(target / "gpu.json")))
+    hour = load(target / f"{HOUR}.json") if (target / f"{HOUR}.json").exists() else None
+    if hour is not None:
+        soak.plot(hour, target / f"{HOUR}.png")
+    (folder / "benchmarks.md").write_text(page(results, read_gpu(target / "gpu.json"), hour))
     console.print(f"{folder / 'benchmarks.md'}, {len(drawn)} pictures, {results_path(folder)}", highlight=False)

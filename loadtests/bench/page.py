@@ -1,11 +1,11 @@
-"""docs/benchmarks.md, made from results.json and gpu.json and nothing else: whoever has these can check it."""
+"""docs/benchmarks.md, made from results.json, soak-hour.json and gpu.json alone: whoever has these can check it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from loadtests.bench import plots, scenarios
+from loadtests.bench import plots, scenarios, soak
 from loadtests.bench.bars import peers
 from loadtests.bench.plan import MAIN
 from loadtests.bench.results import Results
@@ -14,7 +14,7 @@ from loadtests.gpu.section import parts
 
 HEAD = """# Benchmarks
 
-<!-- Made by `python -m loadtests.bench report` from benchmarks/results.json (and gpu.json): edit none by hand. -->
+<!-- Made by `python -m loadtests.bench report` from the JSON files in benchmarks/: edit none by hand. -->
 
 Modelyard beside its floors and its peers, all in one run on one machine, taken {date} at commit {commit}.
 `make bench` takes it again, `make bench-quick` is its short form; how it is done is told [below](#how-it-was-taken).
@@ -42,12 +42,19 @@ HOW = """## How it was taken
 - Peers have one worker, one thread in an operator, no access log, and batches of at most 32 rows where they can batch.
 - A floor answers what costs it nothing and looks into no request: it is the price of the framework in its name.
 - Encoder at 32 and 128 connections: one round; at 128 a longer warm-up and window.
+- The hour of soak, where it is shown, was taken apart: `python -m loadtests.bench soak --seconds 3600 --json
+  docs/benchmarks/soak-hour.json`, then `python -m loadtests.bench report`.
 """
+HOUR = "soak-hour"
+"""The file and the picture of a soak of an hour, which `make bench` does not take again."""
 
 
-def page(results: Results, gpu: dict[str, Any] | None = None) -> str:
-    """The whole page, ending with one newline. `gpu`: the document of loadtests.gpu; None: nothing was measured."""
-    return "\n".join(line.rstrip() for line in "\n".join(_parts(results, gpu)).splitlines()) + "\n"
+def page(results: Results, gpu: dict[str, Any] | None = None, hour: dict[str, Any] | None = None) -> str:
+    """The whole page, ending with one newline.
+
+    `gpu`: the document of loadtests.gpu; `hour`: the result of a soak of an hour; None: nothing was measured.
+    """
+    return "\n".join(line.rstrip() for line in "\n".join(_parts(results, gpu, hour)).splitlines()) + "\n"
 
 
 def gpu_section(document: dict[str, Any] | None) -> Iterator[str]:
@@ -56,13 +63,15 @@ def gpu_section(document: dict[str, Any] | None) -> Iterator[str]:
         yield from (part,) if isinstance(part, str) else _titled(part)
 
 
-def _parts(results: Results, gpu: dict[str, Any] | None) -> Iterator[str]:
+def _parts(results: Results, gpu: dict[str, Any] | None, hour: dict[str, Any] | None) -> Iterator[str]:
     taken = results["taken"]
     yield HEAD.format(date=taken["date"], commit=taken["commit"] or "unknown")
     yield from _machine(results)
     yield from _bars(results)
     yield from _throughput(results)
     yield from _scenarios(results)
+    if hour is not None:
+        yield from _hour(hour)
     yield from gpu_section(gpu)
     yield HOW.format(rounds=taken["rounds"], seconds=taken["seconds"], encoder_seconds=taken["encoder_seconds"])
 
@@ -103,10 +112,18 @@ def _scenarios(results: Results) -> Iterator[str]:
         if "failed" in result:
             yield f"Not taken: {result['failed']}\n"
             continue
-        if "apart" in result:
-            yield f"*{result['apart']}*\n"
         yield scenarios.markdown(name, result).strip() + "\n"
         yield f"![{scenarios.TITLES[name]}](benchmarks/{scenarios.picture(name)})\n"
+
+
+def _hour(result: dict[str, Any]) -> Iterator[str]:
+    """With bars of its own: those above are of one run."""
+    yield "## Soak, an hour\n"
+    if "apart" in result:
+        yield f"*{result['apart']}*\n"
+    yield soak.markdown(result).strip() + "\n"
+    yield from _lines(["bar", "value", "wanted", "", "note"], [list(row) for row in bar_rows(soak.bars(result))])
+    yield f"\n![Soak, an hour](benchmarks/{HOUR}.png)\n"
 
 
 def _titled(table: Table) -> Iterator[str]:

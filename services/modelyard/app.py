@@ -28,6 +28,7 @@ from modelyard import metrics
 from modelyard.auth import current_request, current_tenant
 from modelyard.cache.memory import MemoryStore
 from modelyard.cache.redis import RedisStore
+from modelyard.cores import usable_cores
 from modelyard.dataplane import DataPlane
 from modelyard.drain import Drain
 from modelyard.errors import InvalidInput
@@ -72,7 +73,7 @@ class Application:
     def __init__(self, settings: Settings, models: Sequence[str]) -> None:
         self.settings = settings
         metrics.create_for_cache()
-        executors = settings.executors or os.cpu_count() or 1
+        executors = settings.executors or usable_cores()
         self._pool = ThreadPoolExecutor(executors, thread_name_prefix="executor")
         url = settings.redis_url.get_secret_value()
         self._redis = RedisStore(url, settings.redis_prefix, settings.redis_timeout_seconds) if url else None

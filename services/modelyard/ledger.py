@@ -11,7 +11,7 @@ from itertools import chain
 
 import numpy as np
 
-from modelyard.batching.batcher import Execution
+from modelyard.batching.item import Execution
 from modelyard.metrics import PROTOCOLS, ModelMetrics
 from modelyard.statistics import Duration, ModelStatistics
 

@@ -20,8 +20,9 @@ from math import inf
 from modelyard import metrics
 from modelyard.admission import Admission
 from modelyard.backends.base import DeviceLost
-from modelyard.batching.batcher import Batcher, Execution, Item
+from modelyard.batching.batcher import Batcher
 from modelyard.batching.cost import CostModel
+from modelyard.batching.item import Execution, Item
 from modelyard.cache.key import Signature
 from modelyard.cache.memory import MemoryStore
 from modelyard.cache.response_cache import CacheIdentity, Done, Known, ResponseCache

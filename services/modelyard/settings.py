@@ -41,7 +41,9 @@ class Settings(BaseModel):
     http_port: int = Field(3000, ge=0, le=65535, description="HTTP: Open Inference Protocol, typed API, metrics")
     grpc_port: int = Field(3001, ge=0, le=65535, description="gRPC: Open Inference Protocol, health, reflection")
     workers: int = Field(1, ge=1, le=64, description="server processes that share the ports")
-    executors: int = Field(0, ge=0, le=256, description="threads that run the model; 0: one per core")
+    executors: int = Field(
+        0, ge=0, le=256, description="threads that run the model; 0: one per core that the process may use"
+    )
     inline_seconds: float = Field(
         0.00025, ge=0, description="a batch that keeps a core busy for less runs in the event loop, without a thread"
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from modelyard import metrics
-from modelyard.batching.batcher import Execution
+from modelyard.batching.item import Execution
 from modelyard.ledger import BYPASS, Ledger
 from modelyard.meters import Level
 from modelyard.metrics import PROTOCOLS, of_model

@@ -1,8 +1,9 @@
 """The queue before a model: when an executor is free, run what waits. Events, no timers.
 
 Requests that arrive within one turn of the event loop, or while all executors are busy, run as one batch. Only equal
-signatures share a batch. Rows are counted, not requests. Work that nobody waits for any more is dropped before it runs.
-A batch that fails is run again request by request, so that a bad one fails alone.
+signatures share a batch. Rows are counted, not requests. Where executors would idle, and runs take longer with more
+rows, what waits is spread over them. Work that nobody waits for any more is dropped before it runs. A batch that
+fails is run again request by request, so that a bad one fails alone.
 """
 
 import asyncio
@@ -11,16 +12,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 from modelyard.batching.batch import bucket, merge, pad, split, without_frames
 from modelyard.batching.cost import CostModel
 from modelyard.batching.in_loop import InLoop
+from modelyard.batching.item import Execution, Item, Result
 from modelyard.tensors import Array
 
 log = logging.getLogger("modelyard.batching")
-
-Result = Sequence[Array] | Exception
 
 HANGING = 3
 """A run that takes this many times the expected seconds may never end."""
@@ -28,35 +27,8 @@ GIVEN_SECONDS = 0.001
 """How long an estimate of the work that the executors have may be used."""
 AHEAD_SECONDS = 0.02
 """Work that each executor may be given beyond what it runs."""
-
-
-@dataclass(slots=True)
-class Item:
-    """Rows that wait. `done` is called once, in the event loop, unless `wanted` says no when their turn comes."""
-
-    inputs: Sequence[Array]
-    rows: int
-    signature: Hashable
-    outputs: tuple[str, ...]
-    done: Callable[[Result], None]
-    wanted: Callable[[], bool]
-    priority: int = 0
-    nbytes: int = 0
-    queued: float = field(default_factory=time.perf_counter)
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """What one run of the model was: for metrics, statistics and the estimate of waits."""
-
-    rows: int
-    requests: int
-    seconds: float
-    busy: float | None
-    """Seconds for which the model kept a core busy, where that was measured."""
-    queue_seconds: Sequence[float]
-    retried: bool
-    failed: int
+SPREAD_RATIO, SPREAD_SECONDS = 0.75, 0.001
+"""A batch is spread over free executors when its parts take at most this share of its time, and so much less."""
 
 
 class Batcher:
@@ -151,7 +123,7 @@ class Batcher:
             key = self._next_ready()
             if key is None or not self._may_start(key):
                 return
-            batch = self._take(key)
+            batch = self._take(key, self._part(key))
             if not batch:
                 continue
             if self.in_loop.allows(sum([item.rows for item in batch])):
@@ -201,12 +173,26 @@ class Batcher:
         full = self._is_full(self._rows_up_to_a_batch(key))
         return 0.0 if full else self._queues[key][0].queued + self._delay - time.perf_counter()
 
-    def _take(self, key: tuple[bool, Hashable]) -> list[Item]:
-        """The next batch of one queue, without what nobody wants."""
+    def _part(self, key: tuple[bool, Hashable]) -> int:
+        """Rows of the next batch at most: where executors would idle beside it, the share of one of them.
+
+        A device runs one batch sooner than two halves, and so does the event loop; a queue delay asks for whole ones.
+        """
+        free = self._executors - self._running
+        if free < 2 or self._max_rows < 2 or self._delay or self.in_loop.barred:
+            return self._max_rows
+        whole = min(self._rows_up_to_a_batch(key), self._max_rows)
+        part = -(-whole // free)
+        seconds, spread = self._cost.expected(whole), self._cost.expected(part)
+        sooner = spread <= SPREAD_RATIO * seconds and spread <= seconds - SPREAD_SECONDS
+        return part if sooner and not self.in_loop.allows(part) else self._max_rows
+
+    def _take(self, key: tuple[bool, Hashable], most: int) -> list[Item]:
+        """The next batch of one queue, `most` rows unless its first item has more, without what nobody wants."""
         queue = self._queues[key]
         batch: list[Item] = []
         rows = 0
-        while queue and (not batch or rows + queue[0].rows <= self._max_rows):
+        while queue and (not batch or rows + queue[0].rows <= most):
             item = queue.popleft()
             self.queued_rows -= item.rows
             self.queued_bytes -= item.nbytes

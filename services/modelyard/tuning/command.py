@@ -6,7 +6,6 @@ check everything that can be refused -> load -> sweep -> measure the finalists a
 import asyncio
 import gc
 import json
-import os
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from modelyard.cores import usable_cores
 from modelyard.errors import ConfigurationError
 from modelyard.golden import read_golden
 from modelyard.members import artifact_spec
@@ -36,7 +36,7 @@ def tune(options: Options, settings: Settings, out: Console) -> int:
     """Returns the exit code. Raises ConfigurationError, ValueError or OSError for what is refused."""
     folder = settings.repository / options.name
     spec = read_spec(folder)
-    threads = settings.executors or os.cpu_count() or 1
+    threads = settings.executors or usable_cores()
     plan = build_plan(options, spec, threads)
     dims = parse_dims(artifact_spec(settings.repository, spec), options.dims)
     if options.write:

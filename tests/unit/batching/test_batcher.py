@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from modelyard.batching import batcher as module
-from modelyard.batching.batcher import Batcher, Execution, Item, Result
+from modelyard.batching.batcher import Batcher
 from modelyard.batching.cost import CostModel
 from modelyard.batching.in_loop import SURPRISE
+from modelyard.batching.item import Execution, Item, Result
 from modelyard.tensors import Array
 
 

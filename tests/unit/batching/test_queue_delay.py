@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modelyard.batching.batcher import Batcher, Item, Result
+from modelyard.batching.batcher import Batcher
 from modelyard.batching.cost import CostModel
+from modelyard.batching.item import Item, Result
 
 LONG = 60.0
 """Never waited out: a test that would need it times out at once."""

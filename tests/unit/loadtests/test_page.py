@@ -10,7 +10,7 @@ import pytest
 from loadtests.bench import plots, scenarios
 from loadtests.bench.bars import core_bars
 from loadtests.bench.core import DOCS, Bar
-from loadtests.bench.page import page
+from loadtests.bench.page import HOUR, page
 from loadtests.bench.results import load, save
 from loadtests.gpu.section import read
 from tests.unit.loadtests.figures import document
@@ -22,8 +22,10 @@ RESULTS = DOCS / "benchmarks" / "results.json"
 @pytest.mark.skipif(not (PAGE.exists() and RESULTS.exists()), reason="no run was committed yet")
 def test_the_committed_page_is_made_of_the_committed_results() -> None:
     results = load(RESULTS)
-    assert PAGE.read_text() == page(results, read(RESULTS.parent / "gpu.json"))
-    pictures = [name for name, _ in plots.names(results)]
+    hour = RESULTS.parent / f"{HOUR}.json"
+    found = load(hour) if hour.exists() else None
+    assert PAGE.read_text() == page(results, read(RESULTS.parent / "gpu.json"), found)
+    pictures = [name for name, _ in plots.names(results)] + ([f"{HOUR}.png"] if found else [])
     pictures += [scenarios.picture(name) for name, result in results["scenarios"].items() if "failed" not in result]
     assert sorted(pictures) == sorted(path.name for path in RESULTS.parent.glob("*.png"))
 
