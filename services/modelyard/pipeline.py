@@ -266,13 +266,12 @@ class Pipeline:
         self.ledger.run(execution)
 
     def _build_cache(self, shared: Shared) -> ResponseCache | None:
-        spec = self.spec
-        if not (spec.cache.enabled and shared.settings.cache_enabled):
+        spec, settings = self.spec, shared.settings
+        if not (spec.cache.enabled and settings.cache_enabled):
             return None
         memory = shared.memory if "memory" in spec.cache.tiers else None
         redis = shared.redis if "redis" in spec.cache.tiers else None
         identity = CacheIdentity(spec.name, self.manifest.digest, spec.batched, self._datatypes, spec.cache.ttl_seconds)
-        settings = shared.settings
         return ResponseCache(
             identity, memory, redis, self._submit, settings.cache_factor, settings.cache_evidence_seconds
         )
