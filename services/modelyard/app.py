@@ -37,6 +37,7 @@ from modelyard.observing.observer import Observing
 from modelyard.pipeline import Shared
 from modelyard.protocol import asgi
 from modelyard.protocol.grpc_server import GrpcServer
+from modelyard.protocol.http2_server import Http2Server
 from modelyard.protocol.rest import Rest
 from modelyard.repository import load_model
 from modelyard.restart import EXIT_LOST, end_process
@@ -88,7 +89,7 @@ class Application:
         self.dataplane = DataPlane(loaded, Shared(settings, executors, self._pool, memory, self._redis, observing))
         self._drain = Drain(settings.drain_seconds, self._begin_drain, folder)
         self.rest = Rest(self.dataplane, settings.max_body_bytes, self._drain, settings.drain_from)
-        self._grpc: GrpcServer | None = None
+        self._grpc: GrpcServer | Http2Server | None = None
         self._flushing: asyncio.TimerHandle | None = None
 
     @property
@@ -102,14 +103,8 @@ class Application:
         if self._redis is not None:
             await self._redis.start()
         if listen:
-            settings = self.settings
-            self._grpc = GrpcServer(
-                self.dataplane,
-                max_message_bytes=settings.max_body_bytes,
-                share_port=settings.workers > 1,
-                connection_seconds=settings.grpc_connection_seconds,
-            )
-            await self._grpc.start(settings.host, settings.grpc_port)
+            self._grpc = _grpc_front(self.dataplane, self.settings)
+            await self._grpc.start(self.settings.host, self.settings.grpc_port)
             self.dataplane.start()
             self._drain.before_exit()
         sys.setswitchinterval(SWITCH_SECONDS)
@@ -145,6 +140,21 @@ class Application:
 
     def _begin_drain(self) -> None:
         self.dataplane.state = State.DRAINING
+
+
+def _grpc_front(dataplane: DataPlane, settings: Settings) -> GrpcServer | Http2Server:
+    share_port, age = settings.workers > 1, settings.grpc_connection_seconds
+    largest = settings.max_body_bytes
+    if settings.grpc_front == "http2":
+        return Http2Server(
+            dataplane,
+            max_message_bytes=largest,
+            max_held_bytes=settings.max_queue_bytes,
+            receive_seconds=settings.receive_timeout_seconds,
+            share_port=share_port,
+            connection_seconds=age,
+        )
+    return GrpcServer(dataplane, max_message_bytes=largest, share_port=share_port, connection_seconds=age)
 
 
 class ModelService:

@@ -155,7 +155,7 @@ class DataPlane:
     ) -> Call[InferResponse] | None:
         """Answer a request by calling `respond` once, with what `encode` makes of it or with an error; count it.
 
-        Returns how to cancel it, None when it has been answered already.
+        Returns how to cancel it, which changes nothing when it has been answered already; None when it was refused.
         """
         started = time.perf_counter()
 

@@ -89,6 +89,9 @@ class Settings(BaseModel):
     )
     receive_timeout_seconds: float = Field(20.0, gt=0, description="a request must have arrived whole within this")
     keep_alive_seconds: float = Field(75.0, gt=0, description="an idle HTTP connection is closed after this")
+    grpc_front: Literal["grpcio", "http2"] = Field(
+        "grpcio", description="what serves the gRPC port: the gRPC library, or (experimental) our own HTTP/2 front"
+    )
     grpc_connection_seconds: float = Field(
         30.0,
         ge=0,

@@ -24,7 +24,7 @@ import onnx
 import psutil
 import yaml
 
-from tests.integration.ports import free_port
+from modelyard.authoring.ports import free_port
 from tests.integration.redis_process import RedisServer, redis_server
 
 __all__ = [
@@ -45,8 +45,13 @@ LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of the test run without any MODELYARD_ setting of the developer's own shell."""
+    """The environment of the test run without any MODELYARD_ setting of the developer's own shell.
+
+    GRPC_FRONT=http2 has all servers of a run serve gRPC by the other front (`make pytest` runs the tests of gRPC so).
+    """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MODELYARD_")}
+    if front := os.environ.get("GRPC_FRONT"):
+        environment["MODELYARD_GRPC_FRONT"] = front
     environment["BENTOML_DO_NOT_TRACK"] = "true"
     environment["PYTHONUNBUFFERED"] = "1"
     environment.update(extra or {})

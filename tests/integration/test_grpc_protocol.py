@@ -240,6 +240,12 @@ def test_health_of_an_unknown_service_and_watch(channel: grpc.Channel) -> None:
     watch.cancel()
 
 
+def test_health_of_everything(channel: grpc.Channel) -> None:
+    answer = health_pb2_grpc.HealthStub(channel).List(health_pb2.HealthListRequest(), timeout=20)
+    statuses = {name: entry.status for name, entry in answer.statuses.items()}
+    assert statuses == dict.fromkeys(("", SERVICE, NAME), health_pb2.HealthCheckResponse.SERVING)
+
+
 def test_reflection_describes_the_service(channel: grpc.Channel) -> None:
     """A pool of its own: tritonclient's descriptors have the same names."""
     database = ProtoReflectionDescriptorDatabase(channel)

@@ -1,7 +1,7 @@
 """Time under the test's thumb: what an event loop's timers and `time` are to the code, without waiting.
 
-It stands in for both the loop (`call_later`, `create_task`) and the module `time` (`monotonic`, `perf_counter`,
-`thread_time`).
+It stands in for both the loop (`call_later`, `call_soon`, `create_task`, `time`) and the module `time` (`monotonic`,
+`perf_counter`, `thread_time`).
 """
 
 from __future__ import annotations
@@ -34,12 +34,15 @@ class Clock:
     def monotonic(self) -> float:
         return self.now
 
-    perf_counter = thread_time = monotonic
+    perf_counter = thread_time = time = monotonic
 
     def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> Timer:
         timer = Timer(self.now + delay, lambda: callback(*args))
         self._timers.append(timer)
         return timer
+
+    def call_soon(self, callback: Callable[..., object], *args: Any) -> asyncio.Handle:
+        return asyncio.get_running_loop().call_soon(callback, *args)
 
     def create_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return asyncio.get_running_loop().create_task(work)

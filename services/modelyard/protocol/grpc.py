@@ -15,11 +15,12 @@ import grpc
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 
-from modelyard.dataplane import EXTENSIONS, SERVER_NAME, SERVER_VERSION, DataPlane
-from modelyard.errors import InvalidInput, ModelyardError, Unavailable
+from modelyard.dataplane import EXTENSIONS, SERVER_NAME, SERVER_VERSION, DataPlane, Target
+from modelyard.errors import InvalidInput, ModelyardError, Unauthenticated, Unavailable
 from modelyard.protocol._pb import open_inference_grpc_pb2 as pb
 from modelyard.protocol._pb import open_inference_grpc_pb2_grpc as pb_grpc
 from modelyard.protocol.grpc_codec import decode_request, encode_response
+from modelyard.tensors import InferRequest
 
 log = logging.getLogger("modelyard.grpc")
 
@@ -30,6 +31,8 @@ UNREADABLE = "the message does not parse as the protocol says"
 
 Context: TypeAlias = Any
 """grpc.aio.ServicerContext: grpc.aio is not typed."""
+Cancel: TypeAlias = Callable[[], object]
+"""Drops the work behind an answer that nobody waits for any more."""
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 
@@ -37,10 +40,17 @@ M = TypeVar("M", bound=Message)
 async def fail(context: Context, error: Exception) -> NoReturn:
     """End a call with the status of an error; an unknown error becomes INTERNAL with a request id."""
     code, text = describe(error)
-    if isinstance(error, ModelyardError) and error.retry_after is not None:
-        context.set_trailing_metadata((("retry-after", str(round(error.retry_after, 3))),))
+    if advice := trailers(error):
+        context.set_trailing_metadata(advice)
     await context.abort(code, text)
     raise AssertionError("abort raises")
+
+
+def trailers(error: Exception) -> tuple[tuple[str, str], ...]:
+    """What an error says beside its status: when a retry may succeed, in seconds."""
+    if isinstance(error, ModelyardError) and error.retry_after is not None:
+        return (("retry-after", str(round(error.retry_after, 3))),)
+    return ()
 
 
 def describe(error: Exception) -> tuple[grpc.StatusCode, str]:
@@ -127,6 +137,29 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
     async def _infer(
         self, message: pb.ModelInferRequest, tenant: str, remaining: float | None
     ) -> pb.ModelInferResponse:
+        pipeline, request, seconds = self._decoded(message, remaining)
+        return await self._dataplane.infer(pipeline, request, tenant, encode_response, seconds)
+
+    def submit(
+        self,
+        message: pb.ModelInferRequest | None,
+        context: Context,
+        respond: Callable[[pb.ModelInferResponse | Exception], None],
+    ) -> Cancel | None:
+        """ModelInfer without a coroutine: `respond` is called once. Returns what drops the work, while it goes on."""
+        try:
+            if message is None:
+                raise InvalidInput(UNREADABLE)
+            tenant = self._tenant(context)
+            pipeline, request, seconds = self._decoded(message, context.time_remaining())
+        except Exception as error:
+            respond(error)
+            return None
+        call = self._dataplane.submit(pipeline, request, tenant, encode_response, respond, seconds)
+        return call.cancel if call is not None and call.open else None
+
+    def _decoded(self, message: pb.ModelInferRequest, remaining: float | None) -> tuple[Target, InferRequest, float]:
+        """The request, the path that it takes, and the seconds that its decoding took. Raises ModelyardErrors."""
         pipeline = self._dataplane.pipeline(message.model_name, message.model_version)
         started = time.perf_counter()
         try:
@@ -137,7 +170,7 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
             raise
         if remaining is not None:
             request.timeout = remaining if request.timeout is None else min(remaining, request.timeout)
-        return await self._dataplane.infer(pipeline, request, tenant, encode_response, time.perf_counter() - started)
+        return pipeline, request, time.perf_counter() - started
 
     # --- metadata ---------------------------------------------------------------------------------------------------
 
@@ -203,6 +236,11 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
             return await answer(self._tenant(context))
         except Exception as error:
             await fail(context, error)
+
+    def malformed(self) -> ModelyardError:
+        """What a call gets whose headers cannot be read: a caller who has to show a key has shown none."""
+        text = "the headers cannot be read: a name or a value is not allowed in HTTP/2"
+        return Unauthenticated(text) if self._dataplane.asks_for_keys else InvalidInput(text)
 
     def _tenant(self, context: Context) -> str:
         """Who calls. Raises Unauthenticated or PermissionDenied."""

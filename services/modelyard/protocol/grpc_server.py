@@ -1,65 +1,15 @@
-"""The gRPC server: the inference service, grpc.health.v1 and reflection on one port."""
+"""The gRPC port by grpc.aio: the library's own server, the default."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError, Message
-from google.protobuf.message_factory import GetMessageClass
-from grpc_health.v1 import health_pb2
-from grpc_health.v1.health_pb2_grpc import HealthServicer, add_HealthServicer_to_server
-from grpc_reflection.v1alpha import reflection
 
 from modelyard.dataplane import DataPlane
-from modelyard.errors import InvalidInput, NotFound
-from modelyard.protocol._pb import open_inference_grpc_pb2 as pb
-from modelyard.protocol.grpc import UNREADABLE, Context, InferenceServicer, fail
+from modelyard.protocol.grpc import InferenceServicer
+from modelyard.protocol.grpc_methods import methods
 
-_INFERENCE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
-_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-_LOOKS_ITSELF = frozenset({"ModelInfer", "ModelStreamInfer"})
-"""Methods that tell an unreadable message themselves: a coroutine less in every inference."""
-HEALTH_POLL_SECONDS = 0.2
 _NEVER = 2**31 - 1
 """As the library says it, in milliseconds."""
-
-
-class Health(HealthServicer):  # type: ignore[misc]  # untyped library
-    """grpc.health.v1: the server as a whole under the name "", every model under its own name."""
-
-    def __init__(self, dataplane: DataPlane, stopping: asyncio.Event) -> None:
-        self._dataplane = dataplane
-        self._stopping = stopping
-
-    async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:
-        status = self._status(request.service)
-        if status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
-        return health_pb2.HealthCheckResponse(status=status)
-
-    async def Watch(
-        self, request: health_pb2.HealthCheckRequest, context: Context
-    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        sent: int | None = None
-        while not self._stopping.is_set():  # an open watch must not hold up a shutdown
-            status = self._status(request.service)
-            if status != sent:
-                sent = status
-                yield health_pb2.HealthCheckResponse(status=status)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), HEALTH_POLL_SECONDS)
-
-    def _status(self, service: str) -> Any:
-        statuses = health_pb2.HealthCheckResponse
-        try:
-            ready = (
-                self._dataplane.ready if service in ("", _INFERENCE.full_name) else self._dataplane.model_ready(service)
-            )
-        except NotFound:
-            return statuses.SERVICE_UNKNOWN
-        return statuses.SERVING if ready else statuses.NOT_SERVING
 
 
 class GrpcServer:
@@ -86,9 +36,9 @@ class GrpcServer:
             )
         )
         self._stopping = asyncio.Event()
-        self._server.add_generic_rpc_handlers((_handlers(InferenceServicer(dataplane, self._stopping)),))
-        add_HealthServicer_to_server(Health(dataplane, self._stopping), self._server)
-        reflection.enable_server_reflection((_INFERENCE.full_name, _HEALTH, reflection.SERVICE_NAME), self._server)
+        servicer = InferenceServicer(dataplane, self._stopping)
+        for service, handlers in methods(servicer, dataplane, self._stopping).items():
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
 
     async def start(self, host: str, port: int) -> None:
         """Raises OSError when the port is taken."""
@@ -105,40 +55,3 @@ class GrpcServer:
         """Sends GOAWAY, answers what is open within the grace, then closes. Idle streams are ended at once."""
         self._stopping.set()
         await self._server.stop(grace)
-
-
-def _handlers(servicer: InferenceServicer) -> Any:
-    """The service's methods, with deserializers of our own: a message that does not parse becomes None.
-
-    grpc would answer it with the name of an internal class.
-    """
-    handlers = {}
-    for method in _INFERENCE.methods:
-        stream = method.client_streaming
-        make = grpc.stream_stream_rpc_method_handler if stream else grpc.unary_unary_rpc_method_handler
-        behavior = getattr(servicer, method.name)
-        handlers[method.name] = make(
-            behavior if method.name in _LOOKS_ITSELF else _parsed(behavior),
-            request_deserializer=_deserializer(GetMessageClass(method.input_type)),
-            response_serializer=GetMessageClass(method.output_type).SerializeToString,
-        )
-    return grpc.method_handlers_generic_handler(_INFERENCE.full_name, handlers)
-
-
-def _deserializer(kind: type[Message]) -> Callable[[bytes], Message | None]:
-    def deserialize(raw: bytes) -> Message | None:
-        try:
-            return kind.FromString(raw)
-        except DecodeError:
-            return None
-
-    return deserialize
-
-
-def _parsed(behavior: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Awaitable[Any]]:
-    async def checked(request: Any, context: Context) -> Any:
-        if request is None:
-            await fail(context, InvalidInput(UNREADABLE))
-        return await behavior(request, context)
-
-    return checked

@@ -1,0 +1,23 @@
+"""What is asked behind an HTTP/2 connection, for the tests of its parts."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelyard.protocol.http2_port import Method
+from tests.unit.protocol.http2_service import Held, Service, asking
+
+
+@pytest.fixture
+async def held() -> Held:
+    return Held()
+
+
+@pytest.fixture
+async def methods(held: Held) -> dict[str, Method]:
+    return asking(held)
+
+
+@pytest.fixture
+async def service() -> Service:
+    return Service()
