@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 
-from loadtests.bench.core import HOST, LOGS, free_port
+from loadtests.bench.core import HOST, LOGS
 from loadtests.bench.process import launched, pinned
+from modelyard.authoring.ports import free_port
 
 
 def executable() -> str:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from loadtests.bench.core import HOST, ROOT, free_port
+from loadtests.bench.core import HOST, ROOT
 from loadtests.bench.process import answers, launched
+from modelyard.authoring.ports import free_port
 
 LOG = Path("build") / "loadtests" / "server.log"
 

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import yaml
 
+from modelyard.authoring.ports import free_port
 from monitoring.queries import RULES
-from tests.integration.ports import free_port
 from tests.tools.prometheus import tool
 
 SCRAPE_SECONDS = 1

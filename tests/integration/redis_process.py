@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.integration.ports import free_port
+from modelyard.authoring.ports import free_port
 
 START_SECONDS = 20.0
 

@@ -15,8 +15,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from modelyard.authoring.ports import free_port
 from tests.integration.harness import clean_environment
-from tests.integration.ports import free_port
 
 START_SECONDS = 60.0
 BUCKET = "models"

@@ -14,9 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 import promql_parser
 import pytest
 
+from modelyard.authoring.ports import free_port
 from tests.fakes.cluster.state import Image
 from tests.integration.deploy_cluster import DIGESTS, ONE, TWO, Scene, scene
-from tests.integration.ports import free_port
 
 WATCHED = ("--watch", "4", "--timeout", "20")
 FAILED, MISSING = 1, 8

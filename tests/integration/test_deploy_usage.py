@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from modelyard.authoring.ports import free_port
 from tests.integration.deploy_cluster import FAKE, ONE, SCRIPTS, TWO, Scene, kubeconfig, scene
-from tests.integration.ports import free_port
 from tests.tools.client import debian_client
 
 ROOT = SCRIPTS.parents[1]

@@ -15,11 +15,11 @@ import httpx
 import numpy as np
 import pytest
 
+from modelyard.authoring.ports import free_port
 from tests.integration.calls import ask, ask_all, until
 from tests.integration.drift_model import NAME, make, rows
 from tests.integration.harness import Server, import_model, modelyard, serve
 from tests.integration.onnx_models import identity
-from tests.integration.ports import free_port
 
 REQUEST, RESPONSE = (f"org.kubeflow.serving.inference.{what}" for what in ("request", "response"))
 ALL = {"MODELYARD_PAYLOAD_SAMPLE": "1"}

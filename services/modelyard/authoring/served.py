@@ -7,7 +7,6 @@ with serve(repository, "churn") as server:
 import http.client
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from typing import Any
 
 import grpc
 
+from modelyard.authoring.ports import free_port
 from modelyard.errors import ConfigurationError
 from modelyard.protocol._pb import open_inference_grpc_pb2 as pb
 from modelyard.tensors import Array, Tensor, from_bytes, to_bytes
@@ -69,7 +69,7 @@ def serve(repository: Path, name: str) -> Iterator[Server]:
     """A ready server on free ports. Raises ConfigurationError with the end of its log when it does not come to that."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "server.log")
-        ports = _free_ports()
+        ports = free_port(), free_port()
         command = [sys.executable, "-m", "modelyard", "serve", name, "--repository", str(repository)]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("MODELYARD_")}
         with log.open("wb") as file:
@@ -155,10 +155,3 @@ def _wait_until_ready(server: Server, log: Path) -> None:
             end = log.read_text(encoding="utf-8", errors="replace")[-2000:]
             raise ConfigurationError(f"the server of '{server.name}' did not become ready:\n{end}")
         time.sleep(0.1)
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:  # both open at once: they differ
-        for probe in (one, other):
-            probe.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]

@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from loadtests.bench.core import free_port
 from loadtests.bench.observe import Held, Probes, by_label, observed, parsed
+from modelyard.authoring.ports import free_port
 
 TEXT = """# HELP modelyard_cache_rows_total Rows by what the cache said.
 # TYPE modelyard_cache_rows_total counter
