@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 
 from loadtests.bench import machine, plots, scenarios, soak
-from loadtests.bench.bars import OURS, Load, core_bars, profile_of, usage_of
+from loadtests.bench.bars import FRONT, OURS, Load, core_bars, profile_of, usage_of
 from loadtests.bench.core import DOCS, WORK, Bar, Recipe
 from loadtests.bench.environments import InstallFailed
 from loadtests.bench.floors import Echo, Hello
@@ -84,7 +84,7 @@ def run(options: Options, console: Console) -> Results:
         for name in names:
             results["scenarios"][name] = _scenario(name, options, watch)
             save(results, path)
-        results["bars"] = [asdict(bar) for bar in _bars(results, watch)]
+        results["bars"] = [asdict(bar) for bar in _bars(results, watch, profiled=not options.scale.quick)]
     results["taken"]["minutes"] = round((time.monotonic() - started) / 60, 1)
     save(results, path)
     publish(options.folder, console)
@@ -95,11 +95,10 @@ def recipes(options: Options, console: Console) -> tuple[dict[str, list[Recipe]]
     """The servers of each model, and what of the peers could not be installed."""
     floors = [one for one in (Hello(), Echo()) if options.wants(one.name)]
     ours = [Modelyard(settled_models=["mlp"])] if options.wants("modelyard") else []
-    # what a cache that never hits costs a model that is too cheap for it: ours would not ask it
-    always = [Modelyard(f"{OURS}, cache always asked", {"MODELYARD_CACHE_FACTOR": "0"})] if ours else []
+    more = _variants() if ours and not options.scale.quick else []
     peers, failures = _peers(options, console.print) if options.peers else ([], [])
     table: dict[str, list[Recipe]] = {
-        "mlp": [*floors, *ours, *([] if options.scale.quick else always), *peers],
+        "mlp": [*floors, *ours, *more, *peers],
         "encoder": [*ours, *peers],
         "encoder_int8": [*ours],
     }
@@ -107,6 +106,14 @@ def recipes(options: Options, console: Console) -> tuple[dict[str, list[Recipe]]
     for model in wanted:
         console.print(f"model {model}: {model_path(model).stat().st_size / 1e6:.1f} MB", highlight=False)
     return wanted, failures
+
+
+def _variants() -> list[Recipe]:
+    """Ours with gRPC by the other front; and with what a cache that never hits costs a model too cheap for it."""
+    return [
+        Modelyard(FRONT, {"MODELYARD_GRPC_FRONT": "http2"}, settled_models=["mlp"], faces=("oip-grpc",)),
+        Modelyard(f"{OURS}, cache always asked", {"MODELYARD_CACHE_FACTOR": "0"}),
+    ]
 
 
 def _peers(options: Options, say: Say) -> tuple[list[Recipe], list[dict[str, str]]]:
@@ -184,7 +191,8 @@ def _scenario(name: str, options: Options, watch: Watch) -> dict[str, Any]:
     return result
 
 
-def _bars(results: Results, watch: Watch) -> list[Bar]:
+def _bars(results: Results, watch: Watch, *, profiled: bool) -> list[Bar]:
+    """`profiled`: say where the time goes of every bar that is not held; each takes some twenty seconds."""
     bars = core_bars(results)
     for name, result in results["scenarios"].items():
         bars += scenarios.bars(name, result)
@@ -192,6 +200,9 @@ def _bars(results: Results, watch: Watch) -> list[Bar]:
     for bar in bars:
         dear = profile_of(bar)
         if bar.held is not False or bar.why or dear is None:
+            continue
+        if not profiled:
+            bar.why = "not profiled in the quick form"
             continue
         if dear not in known:
             watch.show(f"profiles {dear.model} over {dear.face}")

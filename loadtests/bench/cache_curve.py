@@ -1,58 +1,52 @@
 """What the cache is worth: requests a second over the hit ratio, by what a row of the model costs.
 
-    for each cost and hit ratio: three new servers with the same model: memory tier, Redis tier, no cache
-        asked at that ratio until they have decided what is worth asking
-        in rounds: a closed loop against one after the other
+    for each cost and hit ratio: one new server with the model three times: memory tier, Redis tier, no cache
+        asked at that ratio until it has decided which tiers are worth asking
+        one closed loop that asks the three in turns of a fraction of a second
 
 Rows are not merged, so that a row costs what its dial says. The requests are drawn so that the asked part of them is
 known to the cache; what really was a hit is read from the server. A tier that does not pay is left out by the server
-itself (it judges after a quarter second of look-ups here, to spare time; a second is the default): such cells are
-marked, and compared with no cache all the same. At 0 % hits, where a bar is at stake, there are
-several sets of servers: two processes of the same server differ by up to a tenth in how fast they run the same model.
+itself: such cells are marked, and compared with no cache all the same. What a tier is worth is the median over the
+rounds of its rate in the round to that without a cache; how sure that is, its standard error, stands beside the bars.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from loadtests.bench.command import Say, finish, parser, say, silent
-from loadtests.bench.core import Bar, Server
+from loadtests.bench.core import Bar, Endpoint
 from loadtests.bench.models import DIALS
-from loadtests.bench.observe import by_label, decided, metrics, places, serving
+from loadtests.bench.observe import by_label, places
 from loadtests.bench.open_loop import Plan, drive
-from loadtests.bench.ours import Edit, Modelyard
-from loadtests.bench.process import usage
-from loadtests.bench.redis_server import redis_server
-from loadtests.bench.statistics import median
+from loadtests.bench.statistics import median, uncertainty
+from loadtests.bench.tiers import TIERS, Tiers, tiers
 
 RATIOS = (0.0, 0.5, 0.9, 0.99)
-TIERS = ("memory", "redis", "none")
 KNOWN = 128
-
 EVIDENCE_SLICES = 10  # of 2 s: a model so slow that these do not suffice is worth its cache
-PRICE_SETS = 3  # of servers, at 0 % hits
-CONNECTIONS = 32
+CONNECTIONS, FEW = 32, 4  # few for the slow model: those under way when a turn begins are answered in it
 SLOT = 1_000_000  # new rows set aside for each measurement
 ROWS = "modelyard_cache_rows_total"
 PRICE_BAR = 0.97
+LONGER = {"dial_1ms": 2, "dial_30ms": 3}  # turns
+SLOW = "dial_30ms"
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is measured. A slow model needs longer; rounds at 0 % hits decide a bar, so there are more of them."""
+    """How much is measured: seconds of a turn, and turns of each tier. At 0 % hits a bar is at stake: more of them."""
 
-    seconds: float = 1.0
-    rounds: int = 3
-    price_rounds: int = 5
+    turn: float = 0.2
+    rounds: int = 15
+    price_rounds: int = 120
 
     def of(self, model: str, ratio: float) -> tuple[float, int]:
-        """Seconds and rounds of a cell."""
-        slow = model == "dial_30ms"
-        return self.seconds * (4 if slow else 1), self.rounds if ratio or slow else max(self.rounds, self.price_rounds)
+        """Seconds of a turn, and rounds."""
+        return self.turn * LONGER.get(model, 1), self.rounds if ratio else self.price_rounds
 
 
 def run(
@@ -65,138 +59,79 @@ def run(
     cells: list[dict[str, Any]] = []
     for model in models:
         for ratio in ratios:
-            cells += _measure(model, ratio, scale or Scale())
+            with tiers(model) as servers:
+                cells += _Curve(model, ratio, servers).measured(*(scale or Scale()).of(model, ratio))
             say(_line(cells[-len(TIERS) :]))
-    return {"scenario": "cache_curve", "connections": CONNECTIONS, "known": KNOWN, "cells": cells}
-
-
-def _measure(model: str, ratio: float, scale: Scale) -> list[dict[str, Any]]:
-    """One cell for each tier: the medians of all rounds of all sets of servers."""
-    seconds, rounds = scale.of(model, ratio)
-    sets = 1 if ratio or model == "dial_30ms" else PRICE_SETS
-    taken: dict[str, list[dict[str, Any]]] = {tier: [] for tier in TIERS}
-    for _ in range(sets):
-        with _servers(model) as servers:
-            curve = _Curve(model, ratio, servers)
-            curve.warm_up()
-            curve.measure(seconds, -(-rounds // sets), taken)
-    return [_cell(model, tier, ratio, taken) for tier in TIERS]
-
-
-# --- servers -------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _servers(model: str) -> Iterator[dict[str, Server]]:
-    """One of each tier, on one core; Redis has the other."""
-    server_cores, client_cores = places()
-    with ExitStack() as stack:
-        url = stack.enter_context(redis_server(client_cores))
-        settings = {
-            "memory": {},
-            "redis": {"MODELYARD_REDIS_URL": url},
-            "none": {"MODELYARD_CACHE_ENABLED": "false"},
-        }
-        servers = {}
-        for tier in TIERS:
-            chosen = {"MODELYARD_EXECUTORS": "1", "MODELYARD_CACHE_EVIDENCE_SECONDS": "0.25", **settings[tier]}
-            recipe = Modelyard(f"cache-{tier}", chosen, _edit(tier))
-            servers[tier] = stack.enter_context(serving(recipe, model, server_cores))
-        yield servers
-
-
-def _edit(tier: str) -> Edit:
-    def edit(content: dict[str, Any]) -> None:
-        content["batching"]["max_batch_size"] = 1
-        if tier != "none":
-            content.setdefault("cache", {})["tiers"] = [tier]
-
-    return edit
-
-
-# --- measurements --------------------------------------------------------------------------------------------------
+    return {"scenario": "cache_curve", "connections": CONNECTIONS, "few": FEW, "known": KNOWN, "cells": cells}
 
 
 class _Curve:
-    """One set of servers of one model, asked at one hit ratio."""
+    """One server of one model, asked at one hit ratio."""
 
-    def __init__(self, model: str, ratio: float, servers: dict[str, Server]) -> None:
+    def __init__(self, model: str, ratio: float, servers: Tiers) -> None:
         self._model, self._ratio, self._servers = model, ratio, servers
-        self._used = 0
-        self._redis = servers["redis"]
         self._cores = places()[1]
+        self._used = 0
 
-    def warm_up(self) -> None:
-        """Show each server the known rows, and so many others that it has decided which tiers are worth asking."""
-        for tier, server in self._servers.items():
-            drive(self._plan(server, 90.0, count=KNOWN, connections=8))
-            slices = 0 if tier == "none" or self._model == "dial_30ms" else EVIDENCE_SLICES
-            for _ in range(slices):
-                drive(self._plan(server, 2.0, **self._mix()))
-                if decided(server, tier):
+    def measured(self, turn: float, rounds: int) -> list[dict[str, Any]]:
+        """One cell for each tier."""
+        self._warm_up()
+        before = [self._rows(tier) for tier in TIERS]
+        plan = self._plan(self._servers.endpoints, turn * rounds * len(TIERS), turn=turn, **self._mix())
+        result = drive(plan)
+        if result["counts"]["ok"] != result["offered"]:
+            raise RuntimeError(f"{self._model}: not every answer was right: {result['counts']} {result['errors']}")
+        none = result["turns"][TIERS.index("none")]
+        return [
+            {**self._cell(tier, rows), **_compared(rates, none), "client_share": result["client"]["share"]}
+            for tier, rows, rates in zip(TIERS, before, result["turns"], strict=True)
+        ]
+
+    def _warm_up(self) -> None:
+        """Show each tier the known rows, and so many others that the server has decided which are worth asking."""
+        for tier, endpoint in list(zip(TIERS, self._servers.endpoints, strict=True))[: TIERS.index("none")]:
+            if self._ratio:
+                drive(self._plan([endpoint], 90.0, count=KNOWN, connections=8))
+            for _ in range(EVIDENCE_SLICES):
+                # the slow model's hits are worth any look-up: to see that would take long
+                if self._servers.decided(tier) or (self._model == SLOW and self._ratio):
                     break
+                drive(self._plan([endpoint], 2.0, **self._mix()))
 
-    def measure(self, seconds: float, rounds: int, taken: dict[str, list[dict[str, Any]]]) -> None:
-        """Add samples to `taken`: in each round the tiers take turns."""
-        for index in range(rounds):
-            # forth and back: a machine that gets slower favours nobody
-            order = list(self._servers) if index % 2 == 0 else list(self._servers)[::-1]
-            for tier in order:
-                taken[tier].append(self._sample(self._servers[tier], seconds))
+    def _cell(self, tier: str, before: dict[str, float]) -> dict[str, Any]:
+        """What the server says of a tier; `before`: its counters when the measurement began."""
+        rows = {name: value - before.get(name, 0.0) for name, value in self._rows(tier).items()}
+        every = max(1.0, sum(rows.values()))
+        samples = self._servers.metrics(tier)
+        admitted = by_label(samples, "modelyard_cache_admitted", "tier").get(tier)
+        return {
+            "model": self._model,
+            "tier": tier,
+            "ratio": self._ratio,
+            # None: no cache, or a server that does not decide
+            "kept_out": None if admitted is None else admitted < 0.5,
+            "hits": sum(rows.get(name, 0.0) for name in ("hit_memory", "hit_redis", "join")) / every,
+            "rows": {name: round(value / every, 4) for name, value in rows.items() if value},
+            "lookup_seconds": by_label(samples, "modelyard_cache_lookup_cost_seconds", "tier").get(tier, 0.0),
+            "row_seconds": by_label(samples, "modelyard_cache_row_cost_seconds", "model").get(tier, 0.0),
+        }
+
+    def _rows(self, tier: str) -> dict[str, float]:
+        return by_label(self._servers.metrics(tier), ROWS, "result")
 
     def _mix(self) -> dict[str, Any]:
         return {"hit_ratio": self._ratio, "known": KNOWN if self._ratio else 0}
 
-    def _sample(self, server: Server, seconds: float) -> dict[str, Any]:
-        before, cpu = by_label(metrics(server), ROWS, "result"), usage(server.pid).cpu_seconds
-        plan = self._plan(server, seconds * 1.25, settle=seconds * 0.25, **self._mix())
-        result = drive(plan)
-        cpu = usage(server.pid).cpu_seconds - cpu
-        samples = metrics(server)
-        # counters of the server since it started: the difference is this measurement
-        rows = {name: value - before.get(name, 0.0) for name, value in by_label(samples, ROWS, "result").items()}
-        counts, all_rows = result["counts"], max(1.0, sum(rows.values()))
-        if counts["ok"] != result["offered"]:
-            raise RuntimeError(f"{self._model}: not every answer was right: {counts} {result['errors']}")
-        return {
-            "rate": result["goodput"],
-            "p99": result["latency"]["answered"]["p99"],
-            "cpu_us": 1e6 * cpu / all_rows,
-            "client_share": result["client"]["share"],
-            "hits": sum(rows.get(name, 0.0) for name in ("hit_memory", "hit_redis", "join")) / all_rows,
-            "rows": {name: round(value / all_rows, 4) for name, value in rows.items() if value},
-            "redis_errors": by_label(samples, "modelyard_cache_errors_total", "reason")
-            if server is self._redis
-            else {},
-            "admitted": by_label(samples, "modelyard_cache_admitted", "tier"),
-            "lookup": by_label(samples, "modelyard_cache_lookup_cost_seconds", "tier"),
-            "row": by_label(samples, "modelyard_cache_row_cost_seconds", "model"),
-        }
-
-    def _plan(self, server: Server, seconds: float, **options: Any) -> Plan:
+    def _plan(self, endpoints: list[Endpoint], seconds: float, **options: Any) -> Plan:
         self._used += SLOT
-        given = {"connections": CONNECTIONS, "start": self._used, "seed": self._used, "deadline": 30.0, **options}
-        return Plan(self._model, [server.endpoints["oip-json"]], seconds, cores=self._cores, **given)
+        connections = FEW if self._model == SLOW else CONNECTIONS
+        given = {"connections": connections, "start": self._used, "seed": self._used, "deadline": 30.0, **options}
+        return Plan(self._model, endpoints, seconds, cores=self._cores, **given)
 
 
-def _cell(model: str, tier: str, ratio: float, taken: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    own, none = taken[tier], taken["none"]
-    admitted = [one["admitted"].get(tier) for one in own]
-    known = [value for value in admitted if value is not None]
-    return {
-        "model": model,
-        "tier": tier,
-        "ratio": ratio,
-        "rates": [one["rate"] for one in own],
-        "to_none": median([mine["rate"] / other["rate"] for mine, other in zip(own, none, strict=True)]),
-        # None: no cache, or a server that does not decide
-        "kept_out": median(known) < 0.5 if known else None,
-        "rows": own[-1]["rows"],
-        "redis_errors": own[-1]["redis_errors"],
-        "lookup_seconds": median([one["lookup"].get(tier, 0.0) for one in own]),
-        "row_seconds": median([one["row"].get(model, 0.0) for one in own]),
-        **{name: median([one[name] for one in own]) for name in ("rate", "p99", "cpu_us", "hits", "client_share")},
-    }
+def _compared(rates: list[float], none: list[float]) -> dict[str, Any]:
+    ratios = [mine / other for mine, other in zip(rates, none, strict=True) if other]
+    return {"rate": median(rates), "rates": rates, "to_none": median(ratios), "uncertainty": uncertainty(ratios)}
 
 
 # --- what is said of it --------------------------------------------------------------------------------------------
@@ -208,8 +143,8 @@ def bars(result: dict[str, Any]) -> list[Bar]:
     for cell in result["cells"]:
         if cell["ratio"] or cell["tier"] == "none":
             continue
-        costs = f"a row {_us(cell['row_seconds'])}, look-up {_us(cell['lookup_seconds'])}"
-        note = f"kept out: {costs}" if cell["kept_out"] else costs
+        costs = f"+-{cell['uncertainty']:.3f}; a row {_us(cell['row_seconds'])}, look-up {_us(cell['lookup_seconds'])}"
+        note = f"kept out; {costs}" if cell["kept_out"] else costs
         name = f"{cell['model']}, {cell['tier']} tier, no hits: requests/s to those without a cache"
         made.append(Bar(name, cell["to_none"], PRICE_BAR, note=note))
     return made
@@ -218,9 +153,10 @@ def bars(result: dict[str, Any]) -> list[Bar]:
 def markdown(result: dict[str, Any]) -> str:
     """One table for the page: requests a second, and how often that of no cache."""
     lines = [
-        f"Requests/s over HTTP JSON at {result['connections']} connections, one core, rows not merged; in brackets how "
-        "often the requests/s without a cache. *Kept out*: the server itself leaves this tier out, as its hits do not "
-        "pay for its look-ups. A row that waits for an equal one under way counts as a hit.",
+        f"Requests/s over HTTP JSON at {result['connections']} connections (the slowest model: {result['few']}), one "
+        "core, rows not merged, the three asked in turns; in brackets how often the requests/s without a cache. *Kept "
+        "out*: the server itself leaves this tier out, as its hits do not pay for its look-ups. A row that waits for "
+        "an equal one under way counts as a hit.",
         "",
         "| a row of the model | hits asked | hits | memory tier | Redis tier | no cache |",
         "|---|---|---|---|---|---|",
@@ -276,13 +212,13 @@ def plot(result: dict[str, Any], path: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the curve."""
     options = parser(__doc__)
-    options.add_argument("--seconds", type=float, default=1.0, help="of each measurement; four times that for 30 ms")
-    options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--price-rounds", type=int, default=5, help="rounds at 0 %% hits")
+    options.add_argument("--turn", type=float, default=Scale.turn, help="seconds; longer for slow models")
+    options.add_argument("--rounds", type=int, default=Scale.rounds)
+    options.add_argument("--price-rounds", type=int, default=Scale.price_rounds, help="rounds at 0 %% hits")
     options.add_argument("--models", nargs="+", choices=list(DIALS), default=list(DIALS))
     options.add_argument("--ratios", nargs="+", type=float, default=list(RATIOS))
     chosen = options.parse_args(arguments)
-    scale = Scale(chosen.seconds, chosen.rounds, chosen.price_rounds)
+    scale = Scale(chosen.turn, chosen.rounds, chosen.price_rounds)
     finish(chosen, run(scale, chosen.models, chosen.ratios, say), markdown, plot)
 
 

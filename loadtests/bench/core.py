@@ -7,7 +7,6 @@ rounds and the results of the scenarios become `Bar`s and tables. Nothing here d
 from __future__ import annotations
 
 import os
-import socket
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,14 +108,6 @@ class Bar:
         if self.value is None:
             return None
         return self.value >= self.bar if self.kind == "at least" else self.value <= self.bar
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def cores() -> list[int]:

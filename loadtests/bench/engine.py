@@ -33,6 +33,7 @@ from loadtests.bench.ledger import Ledger
 from loadtests.bench.open_loop import Plan
 from loadtests.bench.payloads import Array, decode
 from loadtests.bench.schedule import arrivals
+from loadtests.bench.turns import Turns
 
 CHUNK = 60.0  # seconds of the schedule that are known at a time
 CHECK = 64  # answers that are compared together
@@ -49,6 +50,7 @@ class Engine:
         self._checker = Checker(plan.model, plan.known)
         self._lanes: list[Lane] = [self._lane(endpoint) for endpoint in plan.endpoints]
         self._order = itertools.cycle(self._lane_order())
+        self._turns = Turns(len(self._lanes), plan.turn) if plan.turn else None
         self._numbers = self._draw()
         self._began = 0.0
         self._open = 0
@@ -78,14 +80,14 @@ class Engine:
     async def _open_loop(self) -> None:
         """Everything that is due is sent; then sleep until the next is due."""
         plan = self.plan
-        lanes, numbers, burst = self._order, self._numbers, 0
+        places, numbers, burst = self._order, self._numbers, 0
         for begin, times in _schedule(plan):
             for due in times.tolist():
                 wait = begin + due - self.now()
                 while wait > 0:
                     await asyncio.sleep(wait)
                     burst, wait = 0, begin + due - self.now()
-                self._send(next(lanes), next(numbers), begin + due)
+                self._send(next(places), next(numbers), begin + due)
                 burst += 1
                 if burst % BURST == 0:
                     await asyncio.sleep(0)  # late: answers must be read all the same
@@ -103,15 +105,17 @@ class Engine:
         """Closed loop: another request in the place of the one that has ended."""
         number = next(self._numbers, None) if self._sending else None
         if number is not None:
-            self._send(next(self._order), number, self.now())
+            now = self.now()
+            self._send(self._turns.current(now) if self._turns else next(self._order), number, now)
         else:
             self._sending = False
             if not self._open:
                 self._drained.set()
 
-    def _send(self, lane: Lane, number: int, intended: float) -> None:
+    def _send(self, place: int, number: int, intended: float) -> None:
         self._open += 1
-        lane.send(Ticket(number, intended, lane.face))
+        lane = self._lanes[place]
+        lane.send(Ticket(number, intended, lane.face, place))
 
     async def _drain(self) -> None:
         """Give what is under way its deadline and a second more; the rest is lost."""
@@ -179,6 +183,8 @@ class Engine:
                 self.ledger.note(f"wrong answer by {face}: {answer[:80]!r}")
             elif not self._counts(done):
                 continue
+            elif self._turns:
+                self._turns.answered(ticket.place, done)
             self.ledger.add(ticket.lane, outcome, ticket.intended, latency, ticket.sent - ticket.intended)
 
     # --- parts ----------------------------------------------------------------------------------------------------
@@ -188,12 +194,13 @@ class Engine:
             return GrpcLane(endpoint, self.plan.model, self, self.plan.deadline)
         return HttpLane(endpoint, self.plan.model, self, self.plan.connections)
 
-    def _lane_order(self) -> Sequence[Lane]:
-        """The lanes in a random order of which the weights are right over 1000 requests."""
+    def _lane_order(self) -> Sequence[int]:
+        """Places of lanes in a random order of which the weights are right over 1000 requests."""
         weights = np.asarray(self.plan.weights or [1.0] * len(self._lanes))
         counts = np.maximum(1, np.round(weights / weights.sum() * 1000)).astype(int)
         order = np.random.default_rng(self.plan.seed).permutation(np.repeat(np.arange(len(self._lanes)), counts))
-        return [self._lanes[index] for index in order.tolist()]
+        places: list[int] = order.tolist()
+        return places
 
     def _draw(self) -> Iterator[int]:
         plan = self.plan
@@ -221,6 +228,7 @@ class Engine:
             "offered": asked,
             "goodput": summary["counts"]["ok"] / seconds,
             "client": {"share": busy, "cpu_us": 1e6 * busy * seconds / max(1, asked), "connections": opened},
+            **({"turns": self._turns.rates(plan.seconds)} if self._turns else {}),
             **summary,
         }
 

@@ -14,8 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from loadtests.bench.core import HOST, Endpoint, Face, Server, free_port
+from loadtests.bench.core import HOST, Endpoint, Face, Server
 from loadtests.bench.process import answers, launched
+from modelyard.authoring.ports import free_port
 
 HELLO, ECHO = "bare uvicorn hello", "bare grpc.aio echo"
 

@@ -21,13 +21,15 @@ _LENGTH, _JSON_LENGTH = b"\r\ncontent-length:", b"\r\n" + HEADER_LENGTH.encode()
 class Ticket:
     """One request on its way."""
 
-    __slots__ = ("intended", "lane", "number", "sent")
+    __slots__ = ("intended", "lane", "number", "place", "sent")
 
-    def __init__(self, number: int, intended: float, lane: str) -> None:
+    def __init__(self, number: int, intended: float, lane: str, place: int = 0) -> None:
+        """`lane`: the face that it takes, `place`: its endpoint's among those of the plan."""
         self.number = number
         self.intended = intended
         self.sent = 0.0
         self.lane = lane
+        self.place = place
 
 
 class Sink(Protocol):

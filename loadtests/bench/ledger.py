@@ -60,16 +60,17 @@ class Ledger:
         self.counts: Counter[str] = Counter()
         self.lanes: dict[str, Counter[str]] = defaultdict(Counter)
         self.errors: Counter[str] = Counter()
-        self._open: dict[int, list[tuple[str, float, float]]] = defaultdict(list)
+        self._open: dict[int, list[tuple[str, str, float, float]]] = defaultdict(list)
         self._closed = 0
         self._latencies = {"answered": Latencies(), "refused": Latencies(), "schedule": Latencies()}
+        self._lane_latencies: dict[str, Latencies] = defaultdict(Latencies)
 
     def add(self, lane: str, outcome: str, intended: float, latency: float, lag: float) -> None:
         """Count a request: `intended` seconds after the start, `lag` seconds later than that sent."""
         self.counts[outcome] += 1
         self.lanes[lane][outcome] += 1
         # what comes in after its window was closed is counted in the oldest that is open
-        self._open[max(self._closed, int(intended / self.window))].append((outcome, latency, lag))
+        self._open[max(self._closed, int(intended / self.window))].append((lane, outcome, latency, lag))
 
     def note(self, text: str) -> None:
         """Keep what an error said: the first ten kinds."""
@@ -91,15 +92,18 @@ class Ledger:
             "lanes": {lane: dict(counts) for lane, counts in self.lanes.items()},
             "errors": dict(self.errors),
             "latency": {name: latencies.summary() for name, latencies in self._latencies.items()},
+            "lane_latency": {lane: latencies.summary() for lane, latencies in self._lane_latencies.items()},
             "windows": self.windows,
         }
 
-    def _sum_up(self, begin: float, records: list[tuple[str, float, float]]) -> dict[str, Any]:
-        outcomes = np.array([record[0] for record in records])
-        times = np.array([record[1:] for record in records])
-        sent = times[outcomes != "unsent"]
+    def _sum_up(self, begin: float, records: list[tuple[str, str, float, float]]) -> dict[str, Any]:
+        lanes, outcomes = np.array([record[:2] for record in records]).T
+        times = np.array([record[2:] for record in records])
+        sent, answered = times[outcomes != "unsent"], np.isin(outcomes, ANSWERED)
+        for lane in set(lanes.tolist()):
+            self._lane_latencies[lane].add(times[answered & (lanes == lane), 0])
         parts = {
-            "answered": times[np.isin(outcomes, ANSWERED), 0],
+            "answered": times[answered, 0],
             "refused": times[outcomes == "refused", 0],
             "schedule": sent[:, 1],
         }

@@ -31,6 +31,7 @@ class Plan:
     model: str
     endpoints: list[Endpoint]
     seconds: float
+    turn: float = 0.0  # closed loop: the endpoints are asked in turns of so many seconds; 0: all at once
     settle: float = 0.0  # in a closed loop the first seconds do not count
     rate: float = 0.0
     kind: Kind = "poisson"

@@ -15,15 +15,17 @@ from typing import Any
 
 import yaml
 
-from loadtests.bench.core import HOST, ROOT, WORK, Endpoint, Face, Server, free_port
+from loadtests.bench.core import HOST, ROOT, WORK, Endpoint, Face, Server
 from loadtests.bench.load import Job, measure
 from loadtests.bench.observe import decided
 from loadtests.bench.process import answers, launched
+from modelyard.authoring.ports import free_port
 
 REPOSITORIES = WORK / "repositories"
 SERVICES = Path(os.environ.get("BENCH_SERVICES", ROOT / "services"))  # another checkout of ours can be measured
 EVIDENCE_SLICES = 10
 EVIDENCE_SLOT = 900  # requests that no measurement sends
+FACES: tuple[Face, ...] = ("oip-json", "oip-binary", "oip-grpc")
 Edit = Callable[[dict[str, Any]], None]
 
 
@@ -54,10 +56,9 @@ class Modelyard:
     """Modelyard with every feature on: validation, metrics, limits, cache.
 
     `settings` are MODELYARD_ variables; `edit` changes model.yaml, instead of `patient`. Of `settled_models` a server
-    is asked until it has decided which tiers of the cache are worth asking, as one that has served for a while.
+    is asked until it has decided which tiers of the cache are worth asking, as one that has served for a while. `faces`
+    are those that are measured.
     """
-
-    faces: tuple[Face, ...] = ("oip-json", "oip-binary", "oip-grpc")
 
     def __init__(
         self,
@@ -66,8 +67,10 @@ class Modelyard:
         edit: Edit | None = None,
         program: Sequence[str] = (sys.executable, "-m", "modelyard"),
         settled_models: Sequence[str] = (),
+        faces: tuple[Face, ...] = FACES,
     ) -> None:
         self.name = name
+        self.faces = faces
         self.program = program
         self.settings = {"MODELYARD_DRAIN_SECONDS": "0.1", "MODELYARD_LOG_LEVEL": "warning", **(settings or {})}
         self.edit = edit
@@ -83,7 +86,7 @@ class Modelyard:
         ready = "/v2/health/ready"
         with launched(command, lambda: answers(http, ready), log, environment(self.settings)) as pid:
             path = f"/v2/models/{model}/infer"
-            ways = {face: ("", grpc) if face == "oip-grpc" else (path, http) for face in self.faces}
+            ways = {face: ("", grpc) if face == "oip-grpc" else (path, http) for face in FACES}
             endpoints = {face: Endpoint(face, HOST, port, path, model) for face, (path, port) in ways.items()}
             server = Server(self.name, model, pid, endpoints, version=version("modelyard"))
             if model in self.settled_models:

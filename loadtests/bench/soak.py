@@ -5,6 +5,7 @@
 The mix: HTTP JSON, HTTP binary and gRPC; part of the rows repeat, so that the cache answers some of them. The model is
 an affine map that the client computes itself. What the server holds is sampled every 10 s: memory, file descriptors,
 threads, number of metric series; a straight line through the samples after the warm-up says whether it grows.
+Afterwards the same mix is sent at the same rate, for a shorter time, to a server whose gRPC is the HTTP/2 front.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ WARM_UP = 120.0  # at most, and at most a fifth of the run
 CACHE_BYTES = 8 * 2**20  # full within the warm-up
 LONG_ENOUGH = 300.0  # a slope in percent an hour from less says nothing
 SLOPE_BAR = 1.0
+FRONT_SECONDS = 60.0  # at most, and at most a tenth of the run
+FRONTS = ("grpc.aio", "HTTP/2 front")
 BAD = ("wrong", "failed", "broken", "lost", "expired")
 
 
@@ -48,9 +51,7 @@ def run(
     """Soak ours, or the running `server` of the echo model, for `seconds`."""
     server_cores, client_cores = places()
     with server or serving(_recipe(), MODEL, server_cores) as soaked:
-        plan = Plan(MODEL, [soaked.endpoints[face] for face in MIX], seconds, weights=list(MIX.values()))
-        plan = replace(plan, connections=CONNECTIONS, warm=CONNECTIONS, patience=DEADLINE, deadline=DEADLINE)
-        plan = replace(plan, hit_ratio=HIT_RATIO, known=KNOWN, cores=client_cores)
+        plan = replace(_plan(soaked, seconds), cores=client_cores)
         peak = _peak(plan, peak_seconds)
         say(f"peak of the mix: {peak:,.0f}/s; {share:.0%} of it for {seconds:g} s")
         held = Held(soaked.pid, min(PERIOD, seconds / 10), lambda: len(metrics(soaked)))
@@ -58,7 +59,8 @@ def run(
         with observed(held):
             result = drive(replace(plan, rate=max(1.0, share * peak), window=PERIOD, report=PERIOD), progress)
         rows = by_label(metrics(soaked), "modelyard_cache_rows_total", "result")
-    kept = ("offered", "goodput", "client", "counts", "lanes", "errors", "latency", "windows")
+    kept = ("offered", "goodput", "client", "counts", "lanes", "errors", "latency", "lane_latency", "windows")
+    front = {} if server else {"front": _other_front(min(FRONT_SECONDS, seconds / 10), share * peak, say)}
     return {
         "scenario": "soak",
         "seconds": seconds,
@@ -68,12 +70,29 @@ def run(
         "cache_rows": rows,
         "held": held.rows,
         "trend": _trend(held, min(WARM_UP, seconds / 5)),
+        **front,
     }
 
 
-def _recipe() -> Modelyard:
+def _recipe(front: str = "grpcio") -> Modelyard:
     # the factor 0: this model is cheap enough to be kept out of the cache, which is to take part in the soak
-    return Modelyard("soak", {"MODELYARD_CACHE_FACTOR": "0", "MODELYARD_CACHE_MEMORY_BYTES": str(CACHE_BYTES)})
+    settings = {"MODELYARD_CACHE_FACTOR": "0", "MODELYARD_CACHE_MEMORY_BYTES": str(CACHE_BYTES)}
+    return Modelyard("soak", {**settings, "MODELYARD_GRPC_FRONT": front})
+
+
+def _plan(server: Server, seconds: float) -> Plan:
+    plan = Plan(MODEL, [server.endpoints[face] for face in MIX], seconds, weights=list(MIX.values()))
+    plan = replace(plan, connections=CONNECTIONS, warm=CONNECTIONS, patience=DEADLINE, deadline=DEADLINE)
+    return replace(plan, hit_ratio=HIT_RATIO, known=KNOWN)
+
+
+def _other_front(seconds: float, rate: float, say: Say) -> dict[str, Any]:
+    """The same mix at the same rate where gRPC does not go by the library."""
+    server_cores, client_cores = places()
+    with serving(_recipe("http2"), MODEL, server_cores) as server:
+        say(f"the same mix with the HTTP/2 front for {seconds:g} s")
+        result = drive(replace(_plan(server, seconds), rate=max(1.0, rate), cores=client_cores))
+    return {"seconds": seconds, **{name: result[name] for name in ("counts", "lanes", "lane_latency")}}
 
 
 def _peak(plan: Plan, seconds: float) -> float:
@@ -122,15 +141,54 @@ def bars(result: dict[str, Any]) -> list[Bar]:
     counts, trend = result["counts"], result["trend"]
     long_enough = result["seconds"] >= LONG_ENOUGH
     slope = trend["memory_percent_an_hour"] if long_enough else None
+    unanswered = sum(counts[name] for name in BAD) - counts["wrong"]
     made = [
         Bar("soak: wrong answers", counts["wrong"], 0, "at most", ""),
-        Bar("soak: requests without an answer", sum(counts[name] for name in BAD) - counts["wrong"], 0, "at most", ""),
+        Bar("soak: requests without an answer", unanswered, 0, "at most", "", why=_lost(result) if unanswered else ""),
         Bar("soak: growth of memory after the warm-up", slope, SLOPE_BAR, "at most", "%/h"),
     ]
     for name in ("fds", "threads", "series"):
         grown = trend[name]["growth"] if long_enough and trend[name] else None
         made.append(Bar(f"soak: growth of {name} after the warm-up", grown, 0.5, "at most", ""))
     return made
+
+
+def _lost(result: dict[str, Any]) -> str:
+    """Which way they had taken, and when: how many stretches of the run they fell into."""
+    lost = {face: sum(lane.get(name, 0) for name in BAD) for face, lane in result["lanes"].items()}
+    windows = result["windows"]
+    hit = sum(any(window.get(name) for name in BAD) for window in windows)
+    ways = ", ".join(f"{count:,} by {face}" for face, count in lost.items() if count)
+    return f"{ways}; in {hit} of {len(windows)} stretches of {PERIOD:g} s. {_queued(result)}".strip()
+
+
+def _queued(result: dict[str, Any]) -> str:
+    """grpc.aio's waiting line beside HTTP, where it was measured."""
+    if "front" not in result:
+        return ""
+    library, front = (one["lane_latency"].get("oip-grpc", {}).get("p99", 0.0) for one in (result, result["front"]))
+    return (
+        f"grpc.aio takes calls one after the other, each after turns of the event loop that HTTP fills: a call's p99 "
+        f"was {ms(library)}, by the HTTP/2 front {ms(front)}."
+    )
+
+
+def _faces(result: dict[str, Any]) -> list[str]:
+    """Latency by face, with either way of gRPC."""
+    if "front" not in result:
+        return []
+    lines = [
+        "",
+        "| gRPC by | seconds | face | answered | without an answer | p50 | p99 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, one in zip(FRONTS, (result, result["front"]), strict=True):
+        for face in MIX:
+            lane, latency = one["lanes"].get(face, {}), one["lane_latency"].get(face, {"p50": 0.0, "p99": 0.0})
+            bad = sum(lane.get(outcome, 0) for outcome in BAD)
+            cells = [name, f"{one['seconds']:g}", face, f"{lane.get('ok', 0):,}", f"{bad:,}"]
+            lines.append("| " + " | ".join([*cells, ms(latency["p50"]), ms(latency["p99"])]) + " |")
+    return lines
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -157,6 +215,7 @@ def markdown(result: dict[str, Any]) -> str:
         if trend[name]:
             one = trend[name]
             lines.append(f"| {name} | {one['first']:.0f} | {one['last']:.0f} | {one['growth']:+.1f} |")
+    lines += _faces(result)
     return "\n".join(lines)
 
 

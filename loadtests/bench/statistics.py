@@ -31,6 +31,15 @@ def spread(values: Sequence[float]) -> float:
     return (max(values) - min(values)) / middle if middle else 0.0
 
 
+def uncertainty(values: Sequence[float]) -> float:
+    """Standard error of the median, 1.2533 sd / sqrt(n), with the sd of a normal distribution of the same quartiles:
+    a few values that are far off do not count for more than others."""
+    if len(values) < 2:
+        return 0.0
+    deviation = (percentile(values, 75) - percentile(values, 25)) / 1.349
+    return 1.2533 * deviation / math.sqrt(len(values))
+
+
 def histogram(seconds: Sequence[float]) -> dict[str, int]:
     """Upper bound of each bucket, in microseconds -> how many."""
     counts = Counter(math.ceil(math.log10(max(value * 1e6, 1.0)) * PER_DECADE) for value in seconds)

@@ -15,9 +15,10 @@ import onnx
 import orjson
 import pytest
 
-from loadtests.bench.core import Endpoint, Face, Sample, free_port
+from loadtests.bench.core import Endpoint, Face, Sample
 from loadtests.bench.load import Job, measure
 from loadtests.bench.models import model_path
+from modelyard.authoring.ports import free_port
 from tests.integration.harness import Server, import_model, serve
 
 SECONDS = 1.0

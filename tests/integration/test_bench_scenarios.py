@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from loadtests.bench import cache_curve, core, hangover, observe, open_loop, ours, overload, soak
 from loadtests.bench.open_loop import Plan
+from modelyard.authoring.ports import free_port
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +74,8 @@ def test_soak_of_a_real_server_finds_every_answer_right(tmp_path: Path) -> None:
     assert len(result["held"]) >= 3
     assert all(row["series"] for row in result["held"])
     assert result["trend"]["fds"]["first"] > 0
+    assert set(result["lane_latency"]) == set(result["front"]["lane_latency"]) == set(result["lanes"])
+    assert result["front"]["counts"]["ok"] > 0
     bars = {bar.name: bar.held for bar in soak.bars(result)}
     assert bars["soak: wrong answers"]
     assert bars["soak: growth of memory after the warm-up"] is None  # not after three seconds
@@ -105,7 +108,7 @@ def test_hangover_of_a_real_server(tmp_path: Path) -> None:
 
 
 def test_cache_curve_with_real_servers_and_a_real_redis(tmp_path: Path) -> None:
-    result = cache_curve.run(cache_curve.Scale(0.4, 1, 1), ("dial_100us",), (0.0, 0.5))
+    result = cache_curve.run(cache_curve.Scale(0.1, 4, 4), ("dial_100us",), (0.0, 0.5))
     cells = result["cells"]
     assert [(cell["ratio"], cell["tier"]) for cell in cells] == [
         (ratio, tier) for ratio in (0.0, 0.5) for tier in ("memory", "redis", "none")
@@ -119,7 +122,7 @@ def test_cache_curve_with_real_servers_and_a_real_redis(tmp_path: Path) -> None:
 
 
 def test_a_load_generator_that_fails_says_why() -> None:
-    nobody = core.Endpoint("oip-json", core.HOST, core.free_port(), "/v2/models/echo/infer", "echo")
+    nobody = core.Endpoint("oip-json", core.HOST, free_port(), "/v2/models/echo/infer", "echo")
     with pytest.raises(RuntimeError, match="ConnectionRefusedError"):
         open_loop.drive(Plan("echo", [nobody], 0.5, rate=10.0))
 

@@ -20,10 +20,11 @@ from pathlib import Path
 import psutil
 
 from loadtests.bench import payloads
-from loadtests.bench.core import HOST, Endpoint, Face, Server, free_port
+from loadtests.bench.core import HOST, Endpoint, Face, Server
 from loadtests.bench.environments import PEERS as FOLDERS
 from loadtests.bench.environments import Say, environment, version
 from loadtests.bench.process import launched, posts
+from modelyard.authoring.ports import free_port
 
 START_SECONDS = 120.0
 SWEEP_SECONDS = 5.0

@@ -14,6 +14,7 @@ import pytest
 from loadtests.bench.core import Endpoint
 from loadtests.bench.engine import Engine
 from loadtests.bench.open_loop import Plan
+from loadtests.bench.statistics import median
 
 Answer = Callable[[int, list[float]], Awaitable[tuple[int, list[float]] | None]]
 
@@ -206,3 +207,19 @@ async def test_a_server_that_closes_every_connection_ends_the_loop_all_the_same(
     result = await load(closing, connections=3, seconds=0.3)
     assert result["counts"]["broken"] > 3
     assert result["counts"]["ok"] == 0
+
+
+async def test_endpoints_that_take_turns_each_have_their_rate() -> None:
+    async def slow(_: int, row: list[float]) -> tuple[int, list[float]]:
+        await asyncio.sleep(0.02)
+        return await right(0, row)
+
+    async with stub(right) as fast, stub(slow) as dear:
+        plan = Plan("echo", [fast, dear], seconds=2.8, turn=0.2, connections=2, deadline=5.0)
+        result = await asyncio.wait_for(Engine(plan).run(), 20)
+    (fast_rates, slow_rates) = result["turns"]
+    assert len(fast_rates) == len(slow_rates) == 7
+    # two connections, 20 ms each; where the machine stands still for most of a turn, the answers left say little
+    assert 0 < median(slow_rates) <= 110
+    assert median(fast_rates) > 2 * median(slow_rates)
+    assert result["counts"]["ok"] == result["offered"]

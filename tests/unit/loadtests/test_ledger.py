@@ -83,3 +83,17 @@ def test_errors_are_kept_by_kind_and_bounded() -> None:
         ledger.note("kind 0")
     assert len(ledger.errors) == 10
     assert ledger.errors["kind 0"] == 51
+
+
+def test_each_lane_has_latencies_of_its_own() -> None:
+    ledger = Ledger()
+    for _ in range(10):
+        ledger.add("oip-json", "ok", 0.1, 0.01, 0.0)
+        ledger.add("oip-grpc", "late", 0.1, 2.0, 0.0)
+        ledger.add("oip-grpc", "expired", 0.1, 9.0, 0.0)
+    ledger.close()
+    lanes = ledger.summary()["lane_latency"]
+    assert {lane: (one["count"], one["max"]) for lane, one in lanes.items()} == {
+        "oip-json": (10, 0.01),
+        "oip-grpc": (10, 2.0),
+    }

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.bench.statistics import histogram, median, percentile, spread
+from loadtests.bench.statistics import histogram, median, percentile, spread, uncertainty
 
 values = st.lists(st.floats(1e-7, 1e4), min_size=1, max_size=60)
 
@@ -40,3 +40,16 @@ def test_a_histogram_counts_every_value_under_its_upper_bound(given: list[float]
     counts = histogram(given)
     assert sum(counts.values()) == len(given)
     assert max(float(bound) for bound in counts) >= max(given) * 1e6 * 0.94
+
+
+def test_the_uncertainty_is_the_spread_of_medians_of_as_many_values() -> None:
+    random = np.random.default_rng(7)
+    medians = np.median(random.normal(1.0, 0.1, (4000, 75)), axis=1)
+    found = [uncertainty(random.normal(1.0, 0.1, 75).tolist()) for _ in range(50)]
+    assert np.median(found) == pytest.approx(float(medians.std()), rel=0.15)
+
+
+def test_a_few_values_far_off_do_not_make_the_median_uncertain() -> None:
+    values = [1.0 + 0.001 * (number % 7) for number in range(70)]
+    assert uncertainty([*values, 50.0, 0.01]) < 0.001
+    assert uncertainty([1.0]) == 0.0
