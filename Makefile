@@ -13,6 +13,9 @@ OBSERVE_ARGS ?=
 GPU_WHEEL := onnxruntime-gpu==1.31.1
 GPU_PYTHON ?= build/gpu/bin/python
 MAX_LINES := 300
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+# Real servers, clients and clocks, on machines that may stand still for seconds: CONTRIBUTING.md says what a rerun means.
+ONCE_MORE := --reruns 1 -raR
 GRPC_TESTS := $(patsubst %,tests/integration/test_%.py,grpc_protocol bad_input_grpc bad_input_grpc_wire bad_input_access \
 	datatypes concurrency drain shutdown)
 
@@ -48,10 +51,10 @@ imports: setup ## who may import whom
 
 pytest: models ## the tests alone (PYTEST_ARGS="-k cache -x")
 	@# Two processes: tritonclient's messages and ours have the same protobuf names, and one process holds one set.
-	@$(BIN)/python -m pytest tests/unit -n 2 --dist loadfile $(PYTEST_ARGS)
-	@$(BIN)/python -m pytest tests/integration -n 2 --dist loadfile $(PYTEST_ARGS)
-	@GRPC_FRONT=http2 $(BIN)/python -m pytest $(GRPC_TESTS) -n 2 --dist loadfile $(PYTEST_ARGS)
-	@$(BIN)/python -m pytest tests/monitoring -n 2 --dist loadfile $(PYTEST_ARGS)
+	@$(PYTEST) tests/unit $(PYTEST_ARGS)
+	@$(PYTEST) tests/integration $(ONCE_MORE) $(PYTEST_ARGS)
+	@GRPC_FRONT=http2 $(PYTEST) $(GRPC_TESTS) $(ONCE_MORE) $(PYTEST_ARGS)
+	@$(PYTEST) tests/monitoring $(ONCE_MORE) $(PYTEST_ARGS)
 
 dashboards: setup ## generate the dashboards, rules and alerts of monitoring/, and what a cluster takes of them
 	@$(BIN)/python -W ignore::DeprecationWarning -m monitoring.generate

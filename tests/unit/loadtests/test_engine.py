@@ -16,6 +16,7 @@ from loadtests.bench.engine import Engine
 from loadtests.bench.open_loop import Plan
 from loadtests.bench.statistics import median
 
+pytestmark = pytest.mark.flaky(reruns=1)  # real connections by a real clock: as the integration tests
 Answer = Callable[[int, list[float]], Awaitable[tuple[int, list[float]] | None]]
 
 

@@ -19,7 +19,7 @@ from loadtests.bench.core import DOCS, ROOT
 FAKES = ROOT / "tests" / "fakes"
 SHORT = ("--quick", "--rounds", "1", "--seconds", "2", "--model", "mlp")  # on a busy machine an answer may take long
 # it starts a process for each subject, and servers: much of it is the imports of torch and of the server
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.flaky(reruns=1)]  # real clocks: as the integration tests
 
 
 def _run(tmp_path: Path, *only: str, **environment: str) -> tuple[int, str, dict[str, Any]]:
