@@ -17,14 +17,18 @@ LEAST_OBSERVATIONS = 1000
 """Of a feature in the window: with 100 the index of unchanged inputs reaches 0.21 by chance, with 1,000 it is 0.022."""
 DRIFTED = 0.2
 """By convention 0.1 is a shift to look at and 0.2 a large one; no theorem says so."""
+SLOWER = 1.5
+"""As `--max-p99` of the roll-out's scripts."""
+LEAST_FOR_P99 = 300
+"""Three requests above the percentile: with fewer, one slow answer decides."""
 
 
 def alerts() -> dict[str, list[Alert]]:
     """Group to alerts."""
     return {
         "modelyard-serving": [*_serving(), *_load()],
-        "modelyard-parts": [*_backend(), *_cache()],
-        "modelyard-answers": [*_inputs(), _canary()],
+        "modelyard-parts": [*_backend(), *_cache(), _store()],
+        "modelyard-answers": [*_inputs(), *_canary()],
         "modelyard-watchdog": [_watchdog()],
     }
 
@@ -40,8 +44,7 @@ def _serving() -> list[Alert]:
             severity="page",
             summary="{{ $labels.service }}: no server answers",
             description="No process of {{ $labels.service }} in {{ $labels.namespace }} has answered Prometheus for "
-            "two "
-            "minutes, or all of its targets have gone within the last hour. Callers get nothing.",
+            "two minutes, or all of its targets have gone within the last hour. Callers get nothing.",
             dashboard="modelyard-overview",
             carries=("namespace", "service"),
         ),
@@ -80,8 +83,7 @@ def _load() -> list[Alert]:
             severity="ticket",
             summary="{{ $labels.model }}: requests are refused under load",
             description="{{ $value | humanizePercentage }} of the requests to {{ $labels.model }} on "
-            "{{ $labels.service }} are "
-            "refused because they would have waited too long.",
+            "{{ $labels.service }} are refused because they would have waited too long.",
             dashboard="modelyard-overview",
         ),
         Alert(
@@ -92,7 +94,8 @@ def _load() -> list[Alert]:
             severity="ticket",
             summary="{{ $labels.model }}: requests spend their time in the queue",
             description="One request in twenty to {{ $labels.model }} on {{ $labels.service }} waits for "
-            "{{ $value | humanizeDuration }} or more before it runs: over half of what its objective allows in all.",
+            "{{ $value | humanizeDuration }} or more before it runs: over half of what its objective allows in "
+            "all.",
             dashboard="modelyard-model",
         ),
     ]
@@ -108,8 +111,7 @@ def _backend() -> list[Alert]:
             severity="ticket",
             summary="{{ $labels.model }}: runs on a lesser backend",
             description="Version {{ $labels.version }} of {{ $labels.model }} on {{ $labels.service }} does not run "
-            "on the "
-            "first backend of its model.yaml: answers are right, and slower.",
+            "on the first backend of its model.yaml: answers are right, and slower.",
             dashboard="modelyard-gpu",
             carries=ALL,
         ),
@@ -131,8 +133,7 @@ def _backend() -> list[Alert]:
             severity="ticket",
             summary="{{ $labels.service }}: the memory of GPU {{ $labels.gpu }} is nearly full",
             description="{{ $value | humanizePercentage }} of the device memory that {{ $labels.pod }} sees is in "
-            "use, by "
-            "this process or another: the next larger batch or engine may not fit.",
+            "use, by this process or another: the next larger batch or engine may not fit.",
             dashboard="modelyard-gpu",
             carries=("namespace", "service"),
         ),
@@ -150,8 +151,8 @@ def _cache() -> list[Alert]:
             keep="10m",
             severity="ticket",
             summary="{{ $labels.service }}: Redis is out of use",
-            description="At least one worker of {{ $labels.service }} in {{ $labels.namespace }} serves without Redis: "
-            "answers are right, and the model runs more often.",
+            description="At least one worker of {{ $labels.service }} in {{ $labels.namespace }} serves without "
+            "Redis: answers are right, and the model runs more often.",
             dashboard="modelyard-cache",
             carries=("namespace", "service"),
         ),
@@ -164,11 +165,26 @@ def _cache() -> list[Alert]:
             severity="ticket",
             summary="{{ $labels.model }}: the cache hits half as often as it did",
             description="{{ $value | humanizePercentage }} of the rows of {{ $labels.model }} on "
-            "{{ $labels.service }} were "
-            "known in the last 15 minutes: less than half of the share over the last day.",
+            "{{ $labels.service }} were known in the last 15 minutes: less than half of the share over the last "
+            "day.",
             dashboard="modelyard-cache",
         ),
     ]
+
+
+def _store() -> Alert:
+    return Alert(
+        name="StoreDown",
+        expr=f"min by ({SERVICE}, store) (modelyard_store_up) < 1",
+        hold="10m",
+        severity="ticket",
+        summary="{{ $labels.service }}: the model store does not answer",
+        description="At least one server of {{ $labels.service }} in {{ $labels.namespace }} has not reached "
+        "{{ $labels.store }} for ten minutes: it serves what it has, follows no promotion, and a new server has "
+        "nothing to start from but its mirror.",
+        dashboard="modelyard-overview",
+        carries=("namespace", "service"),
+    )
 
 
 def _inputs() -> list[Alert]:
@@ -180,8 +196,7 @@ def _inputs() -> list[Alert]:
             severity="ticket",
             summary="{{ $labels.model }}: callers send what cannot be read",
             description="{{ $value | humanizePercentage }} of the requests to {{ $labels.model }} on "
-            "{{ $labels.service }} are "
-            "refused for what they carry: names, shapes, datatypes or values.",
+            "{{ $labels.service }} are refused for what they carry: names, shapes, datatypes or values.",
             dashboard="modelyard-model",
         ),
         Alert(
@@ -191,34 +206,45 @@ def _inputs() -> list[Alert]:
             severity="ticket",
             summary="{{ $labels.model }}: the input {{ $labels.feature }} has shifted",
             description="The population stability index of {{ $labels.feature }} over the last hour, against what "
-            "version "
-            "{{ $labels.version }} of {{ $labels.model }} was trained on, is {{ $value | humanize }}. This is a "
-            "shift of inputs; "
-            "whether answers are worse, only labels can say.",
+            "version {{ $labels.version }} of {{ $labels.model }} was trained on, is {{ $value | humanize }}. "
+            "This is a shift of inputs; whether answers are worse, only labels can say.",
             dashboard="modelyard-model",
             carries=ALL,
         ),
     ]
 
 
-def _canary() -> Alert:
+def _canary() -> list[Alert]:
     own, others = "modelyard:version", "modelyard:other_versions"
-    return Alert(
-        name="CanaryWorse",
-        expr=f"{own}_errors:ratio_increase10m > 2 * {others}_errors:ratio_increase10m + 0.01"
-        f" and on ({VERSION}) {own}_requests:increase10m < {others}_requests:increase10m"
-        f" and on ({VERSION}) {own}_requests:increase10m >= 100",
-        hold="2m",
-        severity="page",
-        summary="{{ $labels.model }}: the candidate on {{ $labels.service }}, version {{ $labels.version }}, fails "
-        "more often",
-        description="{{ $value | humanizePercentage }} of the requests to version {{ $labels.version }} on "
-        "{{ $labels.service }}, which has the smaller part of the traffic, fail: more than twice the share of the "
-        "others of "
-        "{{ $labels.model }}.",
-        dashboard="modelyard-rollout",
-        carries=("namespace", "model"),
-    )
+    requests = f"{own}_requests:increase10m"
+    lesser = f" and on ({VERSION}) {requests} < {others}_requests:increase10m and on ({VERSION}) {requests}"
+    who = "{{ $labels.model }}: the candidate on {{ $labels.service }}, version {{ $labels.version }}, "
+    which = "version {{ $labels.version }} on {{ $labels.service }}, which has the smaller part of the traffic,"
+    return [
+        Alert(
+            name="CanaryWorse",
+            expr=f"{own}_errors:ratio_increase10m > 2 * {others}_errors:ratio_increase10m + 0.01{lesser} >= 100",
+            hold="2m",
+            severity="page",
+            summary=f"{who}fails more often",
+            description=f"{{{{ $value | humanizePercentage }}}} of the requests to {which} fail: more than twice the "
+            f"share of the others of {{{{ $labels.model }}}}.",
+            dashboard="modelyard-rollout",
+            carries=("namespace", "model"),
+        ),
+        Alert(
+            name="CanarySlower",
+            expr=f"{own}_duration_seconds:p99_rate10m > {SLOWER} * {others}_duration_seconds:p99_rate10m + 0.005"
+            f"{lesser} >= {LEAST_FOR_P99}",
+            hold="5m",
+            severity="ticket",
+            summary=f"{who}is slower",
+            description=f"One request in a hundred to {which} takes {{{{ $value | humanizeDuration }}}} or more: over "
+            f"{SLOWER} times as long as by the others of {{{{ $labels.model }}}}.",
+            dashboard="modelyard-rollout",
+            carries=("namespace", "model"),
+        ),
+    ]
 
 
 def _watchdog() -> Alert:

@@ -82,7 +82,17 @@ def _versions() -> list[Rule]:
     for which in ("version", "other_versions"):
         failures, requests = (f"modelyard:{which}_{what}:increase10m" for what in ("failures", "requests"))
         rules.append(Rule(f"modelyard:{which}_errors:ratio_increase10m", f"{failures} / ({requests} > 0)"))
-    return rules
+    return [*rules, *_version_latency()]
+
+
+def _version_latency() -> list[Rule]:
+    own = "modelyard:version_duration_seconds_bucket:rate10m"
+    others = f"sum by (namespace, model, le) ({own}) - on (namespace, model, le) group_right () {own}"
+    return [
+        Rule(own, f"sum by ({VERSION}, le) (rate(modelyard_request_duration_seconds_bucket[10m]))"),
+        Rule("modelyard:version_duration_seconds:p99_rate10m", f"histogram_quantile(0.99, {own})"),
+        Rule("modelyard:other_versions_duration_seconds:p99_rate10m", f"histogram_quantile(0.99, {others})"),
+    ]
 
 
 def _psi(what: str, by: str, part: str) -> list[Rule]:

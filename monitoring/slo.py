@@ -104,8 +104,7 @@ def _alert(objective: Objective, burn: Burn) -> Alert:
         severity=burn.severity,
         summary=f"{{{{ $labels.model }}}}: the {objective.name} budget burns {burn.factor:g} times too fast",
         description=f"Over {burn.long} and over {burn.short}, {objective.meaning}, at {{{{ $value | humanize }}}} "
-        "times the "
-        f"rate that {{{{ $labels.model }}}} on {{{{ $labels.service }}}} can afford. After {burn.long} of this, "
-        f"{burn.share} of the budget of 30 days is gone.",
+        f"times the rate that {{{{ $labels.model }}}} on {{{{ $labels.service }}}} can afford. After {burn.long} "
+        f"of this, {burn.share} of the budget of 30 days is gone.",
         dashboard="modelyard-slo",
     )

@@ -70,6 +70,15 @@ BOARD = Board(
                 ),
             ),
             Panel(
+                "What CanarySlower compares",
+                "99th percentile of a version over ten minutes, and that of all others of its model.",
+                "s",
+                (
+                    (f"modelyard:version_duration_seconds:p99_rate10m{{{VERSION}}}", f"{LEGEND} own"),
+                    (f"modelyard:other_versions_duration_seconds:p99_rate10m{{{VERSION}}}", f"{LEGEND} others"),
+                ),
+            ),
+            Panel(
                 "Requests",
                 "Requests a second to each version.",
                 "reqps",

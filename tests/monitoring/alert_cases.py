@@ -74,14 +74,21 @@ def objectives(
     }
 
 
-def durations(quick: float, slow: float, minutes: int = MINUTES) -> dict[str, str]:
+def durations(quick: float, slow: float, minutes: int = MINUTES, version: str = "2") -> dict[str, str]:
     """Requests a minute that take under 0.5 s and between 1 s and 2.5 s."""
     counts = {"0.5": quick, "1.0": quick, "2.5": quick + slow, "+Inf": quick + slow}
     name = "request_duration_seconds"
     made = {
-        sample(f"{name}_bucket", version="2", protocol="http", le=le): rising(n, minutes) for le, n in counts.items()
+        sample(f"{name}_bucket", version=version, protocol="http", le=le): rising(n, minutes)
+        for le, n in counts.items()
     }
-    return made | {sample(f"{name}_count", version="2", protocol="http"): rising(quick + slow, minutes)}
+    return made | {sample(f"{name}_count", version=version, protocol="http"): rising(quick + slow, minutes)}
+
+
+def candidate(quick: float, slow: float) -> dict[str, str]:
+    """Requests a minute to version 3, on a service of its own."""
+    made = {**requests(quick + slow, version="3"), **durations(quick, slow, version="3")}
+    return {key.replace("digits-server", "digits-canary"): value for key, value in made.items()}
 
 
 def queued(quick: float, slow: float) -> dict[str, str]:
@@ -137,6 +144,8 @@ DEGRADED = sample("backend_degraded", version="2")
 BUILDS = sample("engine_builds_total", backend="tensorrt", result="differs")
 CANDIDATE = {**MODEL, "service": "digits-canary", "version": "3"}
 STABLE = requests(1000, error=10)
+STEADY = {**requests(1000), **durations(1000, 0)}
+STORE = sample("store_up", model=False, store="s3://models")
 
 PAIRS: dict[str, Pair] = {
     "AvailabilityBurnFast": _burn(
@@ -217,6 +226,9 @@ PAIRS: dict[str, Pair] = {
         cached("0+80x140 11200+50x40", "0+20x140 2800+50x40"),
         "half of the rows are still known",
     ),
+    "StoreDown": Pair(
+        Case({STORE: "1x100 0x80"}, {**WHERE, "store": "s3://models"}), {STORE: "1x172 0x8"}, "eight minutes only"
+    ),
     "InputInvalidRatio": Pair(
         Case(
             {**requests(90, client_error=10), sample("input_invalid_total", reason="shape"): rising(10)}, MODEL, "10%"
@@ -233,6 +245,11 @@ PAIRS: dict[str, Pair] = {
         Case({**STABLE, **requests(90, service="digits-canary", version="3", error=10)}, CANDIDATE, "10%"),
         {**STABLE, **requests(97.5, service="digits-canary", version="3", error=2.5)},
         "not twice the failures of the others and one in a hundred more",
+    ),
+    "CanarySlower": Pair(
+        Case({**STEADY, **candidate(95, 5)}, CANDIDATE, "2.2s"),
+        {**STEADY, **candidate(24, 1)},
+        "one request in a hundred of 250 is too few to tell",
     ),
     "Watchdog": Pair(Case({}, {}), {}, "it never is: see its test"),
 }
