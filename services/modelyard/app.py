@@ -85,7 +85,7 @@ class Application:
         ]
         home = os.environ.get("BENTOML_HOME") if settings.workers > 1 else None
         folder = Path(home) if home else None
-        observing = Observing(settings, folder)
+        observing = Observing(settings, len(loaded), folder)
         self.dataplane = DataPlane(loaded, Shared(settings, executors, self._pool, memory, self._redis, observing))
         self._drain = Drain(settings.drain_seconds, self._begin_drain, folder)
         self.rest = Rest(self.dataplane, settings.max_body_bytes, self._drain, settings.drain_from)

@@ -13,7 +13,7 @@ import ipaddress
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
 
@@ -21,6 +21,10 @@ log = logging.getLogger("modelyard.drain")
 
 MARK = "draining"
 """The file that tells the other workers."""
+_PROXIES = frozenset(
+    {b"forwarded", b"via", b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"true-client-ip", b"cf-connecting-ip"}
+)
+"""Headers that proxies add, beside all x-forwarded-, x-original- and x-envoy- ones."""
 
 
 class Drain:
@@ -90,3 +94,8 @@ def may_drain(allowed: str, peer: str) -> bool:
         address = address.ipv4_mapped
     networks = [ipaddress.ip_network(item) for item in filter(None, map(str.strip, allowed.split(",")))]
     return any(address in network for network in networks if network.version == address.version)
+
+
+def forwarded(headers: Iterable[bytes]) -> bool:
+    """Whether a proxy has handed the request on, by its lower-case header names: behind one anybody may stand."""
+    return any(name in _PROXIES or name.startswith((b"x-forwarded-", b"x-original-", b"x-envoy-")) for name in headers)

@@ -19,8 +19,11 @@ from modelyard.meters import Distribution, Level, Tally
 
 _PREFIX = "modelyard_"
 
-PROTOCOLS = ("http", "grpc", "api", "ensemble")
-"""`api`: the typed API; `ensemble`: asked as a member, for a request that is counted at the ensemble as well."""
+DIRECT = ("http", "grpc", "api")
+"""`api`: the typed API."""
+PROTOCOLS = (*DIRECT, "ensemble")
+"""`ensemble`: asked as a member, for a request that is counted at the ensemble as well: its series are made when that
+happens, as few models are members."""
 OUTCOMES = ("ok", "client_error", "error", "timeout", "shed", "cancelled")
 STAGES = ("decode", "cache", "queue", "infer", "encode")
 CACHE_RESULTS = ("hit_memory", "hit_redis", "join", "miss", "bypass", "corrupt")
@@ -162,14 +165,11 @@ class ModelMetrics:
     """
 
     def __init__(self, model: str, version: str) -> None:
-        self._requests = {
-            (protocol, outcome): Tally(requests.labels(model, version, protocol, outcome))
-            for protocol in PROTOCOLS
-            for outcome in OUTCOMES
-        }
-        self._durations = {
-            protocol: Distribution(request_duration.labels(model, version, protocol)) for protocol in PROTOCOLS
-        }
+        self._names = (model, version)
+        self._requests: dict[tuple[str, str], Tally] = {}
+        self._durations: dict[str, Distribution] = {}
+        for protocol in DIRECT:
+            self._over(protocol)
         self.stage = {stage: Distribution(stage_duration.labels(model, stage)) for stage in STAGES}
         self.cache_rows = {result: Tally(cache_rows.labels(model, result)) for result in CACHE_RESULTS}
         self.batch_rows = Distribution(batch_rows.labels(model))
@@ -183,11 +183,20 @@ class ModelMetrics:
         model_swaps.labels(model)
         model_default.labels(model, version)
 
+    def _over(self, protocol: str) -> None:
+        for outcome in OUTCOMES:
+            self._requests[protocol, outcome] = Tally(requests.labels(*self._names, protocol, outcome))
+        self._durations[protocol] = Distribution(request_duration.labels(*self._names, protocol))
+
     def answered(self, protocol: str, outcome: str, seconds: float) -> None:
+        if protocol not in self._durations:
+            self._over(protocol)
         self._requests[protocol, outcome].inc()
         self._durations[protocol].observe(seconds)
 
     def answered_many(self, protocol: str, outcome: str, seconds: NDArray[np.float64]) -> None:
+        if protocol not in self._durations:
+            self._over(protocol)
         self._requests[protocol, outcome].inc(len(seconds))
         self._durations[protocol].observe_many(seconds)
 

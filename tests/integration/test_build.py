@@ -180,6 +180,22 @@ def test_a_dry_run_does_nothing(repository: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "never").exists()
 
 
+def test_a_dry_run_refuses_what_a_build_would(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("x")
+    own = ["build", NAME, "--repository", str(repository), "--dry-run"]
+    full, tagged = modelyard_each([[*own, "--context", str(tmp_path / "full")], [*own, "--tag", "Upper/Bad:a:b"]])
+    refused(full, "is no empty folder")
+    refused(tagged, "'Upper/Bad:a:b' is no name of an image")
+
+
+def test_a_dry_run_needs_no_tool(repository: Path, tmp_path: Path) -> None:
+    done = build(tmp_path, NAME, "--repository", repository, "--dry-run")
+    assert done.code == 0, done.err
+    assert done.out.startswith("docker build --file ")
+    assert "note: nothing here builds images" in done.err
+
+
 def test_what_is_refused(repository: Path, tmp_path: Path) -> None:
     own = ["--repository", str(repository)]
     refused(build(tmp_path, NAME, *own), "nothing here builds images", "podman is not installed", "--context")
@@ -194,7 +210,8 @@ def test_what_is_refused(repository: Path, tmp_path: Path) -> None:
     (tmp_path / "full" / "mine").write_text("x")
     cases = {
         "there is no model 'nobody'": ["nobody"],
-        "cannot name a model": ["../x"],
+        "'../x' cannot name a model": ["../x"],
+        "'' cannot name a model": [""],
         "no version '9'; known are 1, 2": [NAME, "--version", "9"],
         "is no empty folder": [NAME, "--context", str(tmp_path / "full")],
     }

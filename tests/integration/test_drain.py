@@ -121,11 +121,19 @@ def test_a_call_in_flight_outlives_the_goaway(server: Server) -> None:
     sender.close()
 
 
-@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "Via"])
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Forwarded-Host", "Forwarded", "Via", "X-Real-IP"])
 def test_what_a_proxy_forwards_is_refused(server: Server, header: str) -> None:
     status, document, _ = drain(server, {header: "127.0.0.1"})
     assert status == 403
     assert "MODELYARD_DRAIN_FROM" in str(document["error"])
+    assert server.status("/readyz") == 200
+
+
+def test_to_look_is_not_to_drain(server: Server) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=5)
+    connection.request("HEAD", "/drain")
+    assert connection.getresponse().status == 405
+    connection.close()
     assert server.status("/readyz") == 200
 
 

@@ -117,6 +117,17 @@ def test_more_rows_than_there_is_room_for_are_sampled_and_counted(server: Server
     assert found < 0.05, "a sample of unshifted rows is unshifted"
 
 
+@pytest.mark.parametrize("named", [{"id": "empty"}, {}])
+def test_a_request_of_no_rows_ends_nothing(server: Server, named: dict[str, str]) -> None:
+    before = observed(server, "first")
+    body = {**named, "inputs": [{"name": "x", "datatype": "FP32", "shape": [0, 3], "data": []}]}
+    answer = httpx.post(f"{server.url}/v2/models/{NAME}/infer", json=body, headers={"X-Request-Id": "empty-2"})
+    assert answer.status_code == 200
+    ask(server, {"x": rows(4, seed=7)})
+    until(lambda: sum(observed(server, "first").values()) - sum(before.values()) == 4, "what follows is counted")
+    assert "not observed" not in server.log()
+
+
 def test_two_workers_add_up(version: Path) -> None:
     with serve(version.parents[2], NAME, workers=2) as server:
         for seed in range(20):

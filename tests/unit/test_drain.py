@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.drain import Drain, may_drain
+from modelyard.drain import Drain, forwarded, may_drain
 
 
 def test_it_begins_once() -> None:
@@ -86,3 +86,9 @@ LOOPBACK = "127.0.0.0/8,::1/128"
 )
 def test_only_neighbours_are_obeyed(allowed: str, peer: str, obeyed: bool) -> None:
     assert may_drain(allowed, peer) is obeyed
+
+
+@pytest.mark.parametrize("name", [b"via", b"x-real-ip", b"x-forwarded-proto", b"x-envoy-external-address"])
+def test_what_a_proxy_has_handed_on_is_seen(name: bytes) -> None:
+    assert forwarded([b"host", name])
+    assert not forwarded([b"host", b"accept", b"x-request-id"])

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from modelyard import __version__
-from modelyard.building.tools import Image, Target, Tool, build_command, find, push_command, run
+from modelyard.building.tools import Image, Target, Tool, build_command, check_tag, find, push_command, run
 from modelyard.errors import ConfigurationError
 from modelyard.settings import Settings, is_store
 
@@ -66,6 +66,8 @@ def build(
         raise typer.BadParameter("--bento makes no image: --tag, --tool, --base and --push say nothing there")
     if context and (push or bento):
         raise typer.BadParameter("--context builds nothing: neither --push nor --bento goes with it")
+    if tag:
+        check_tag(tag)
     current = Settings.from_environment(repository=repository)
     if is_store(current.repository):
         raise ConfigurationError("an image is built of a folder: fetch the version first (`modelyard pull`)")
@@ -81,7 +83,7 @@ def build(
 def _image(order: "Order", options: Options) -> None:
     from modelyard.building.context import dockerfile, write
 
-    tool = find(options.tool)
+    tool = _tool(options)
     _tell(order)
     with _folder(options) as folder:
         image = _image_of(order, options, folder, dockerfile(folder, options.target))
@@ -96,9 +98,21 @@ def _image(order: "Order", options: Options) -> None:
         _say(image.tag)
 
 
-def _prepare(order: "Order", options: Options, folder: Path) -> None:
-    from modelyard.building.context import dockerfile, write
+def _tool(options: Options) -> Tool:
+    """A dry run has an answer where nothing builds, too."""
+    try:
+        return find(options.tool)
+    except ConfigurationError as error:
+        if not options.dry_run:
+            raise
+        _say(f"note: {error}", err=True)
+        return options.tool or "docker"
 
+
+def _prepare(order: "Order", options: Options, folder: Path) -> None:
+    from modelyard.building.context import check, dockerfile, write
+
+    check(folder)
     if not options.dry_run:
         write(order, folder)
     _tell(order)

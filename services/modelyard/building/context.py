@@ -22,8 +22,7 @@ _NEVER = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 
 def write(order: Order, folder: Path) -> None:
     """Fill `folder`, which is made. Raises ConfigurationError when it holds something already."""
-    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
-        raise ConfigurationError(f"{folder} is there already and is no empty folder: nothing was written")
+    check(folder)
     try:
         for part in order.parts:
             _copy_model(part, folder / "models" / part.name)
@@ -35,6 +34,12 @@ def write(order: Order, folder: Path) -> None:
             shutil.copytree(own, folder / DOCKER, ignore=_NEVER)
     except (OSError, shutil.Error) as error:
         raise ConfigurationError(f"the context {folder} could not be written: {error}") from None
+
+
+def check(folder: Path) -> None:
+    """Raises ConfigurationError for a folder that is not to be written to."""
+    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+        raise ConfigurationError(f"{folder} is there already and is no empty folder: nothing was written")
 
 
 def dockerfile(folder: Path, target: Target) -> Path:

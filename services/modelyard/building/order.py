@@ -16,7 +16,7 @@ from modelyard.aliases import STABLE
 from modelyard.authoring.names import names_of
 from modelyard.building.tools import Target
 from modelyard.errors import ConfigurationError
-from modelyard.lifecycle.versions import read_model
+from modelyard.lifecycle.versions import model_folder, read_model
 from modelyard.manifest import read_manifest
 from modelyard.members import with_members
 
@@ -66,7 +66,7 @@ class Order:
 
 def read_order(repository: Path, name: str, word: str = STABLE) -> Order:
     """`word` is a version or an alias. Raises ConfigurationError for whatever could not be served."""
-    members = with_members(repository, [name])[1:] if (repository / name).is_dir() else []
+    members = with_members(repository, [name])[1:] if model_folder(repository, name).is_dir() else []
     parts = tuple(_part(repository, each, word if each == name else STABLE) for each in [name, *members])
     service = read_model(repository, name).spec.service or ""
     return Order(parts, service, _package(repository, name, service) if service else None)

@@ -1,5 +1,6 @@
 """docker, podman or buildah: which one is there and answers, what it is told. Its words go to stderr as they come."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,10 @@ TOOLS: tuple[Tool, ...] = ("docker", "podman", "buildah")
 _FORMAT = ("--format", "docker")
 """A HEALTHCHECK is part of docker's format alone: podman and buildah would drop it."""
 ANSWER_SECONDS = 20.0
+_PART = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(
+    rf"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]+)?/)?{_PART}(?:/{_PART})*(?::[A-Za-z0-9_][\w.-]{{0,127}})?", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,14 @@ def find(wanted: Tool | None) -> Tool:
         why[tool] = refusal
     text = "; ".join(f"{tool} {refusal}" for tool, refusal in why.items())
     raise ConfigurationError(f"nothing here builds images: {text} (--context DIR prepares what another machine builds)")
+
+
+def check_tag(tag: str) -> None:
+    """Raises ConfigurationError for what no registry takes (the grammar of github.com/distribution/reference)."""
+    if not _REFERENCE.fullmatch(tag):
+        raise ConfigurationError(
+            f"{tag!r} is no name of an image: HOST/NAME:TAG, the name in lower case; HOST and TAG may be left out"
+        )
 
 
 def build_command(tool: str, image: Image, more: Sequence[str] = ()) -> list[str]:

@@ -3,6 +3,7 @@
 What is watched while the version serves is what stands here, also when model.yaml has changed since.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -96,7 +97,7 @@ def answers_of(kind: Kind, array: Array) -> tuple[Array, Array | None]:
     A row with NaN among its probabilities has NO_CLASS for an answer.
     """
     if kind == "probabilities":
-        flat = array.reshape(len(array), -1)
+        flat = array.reshape(len(array), math.prod(array.shape[1:]))  # -1 would not do for a request of no rows
         answers, highest = flat.argmax(axis=1), flat.max(axis=1).astype(np.float64)
         answers[np.isnan(highest)] = NO_CLASS
         return answers, highest

@@ -4,10 +4,13 @@ import asyncio
 import logging
 import os
 import socket
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from modelyard.drift.make import prediction_of
-from modelyard.drift.reference import answers_of
+from modelyard.drift.reference import Reference, answers_of
 from modelyard.drift_metrics import feedback_by_result
 from modelyard.errors import InvalidInput
 from modelyard.observing.drift_watch import DriftWatch, series_of
@@ -22,8 +25,14 @@ from modelyard.tensors import InferRequest, InferResponse
 
 log = logging.getLogger("modelyard.observing")
 
-MOST_SERIES = 1400
-"""Of drift in one process: two versions of thirty features. A version that does not fit serves unwatched."""
+Watching = Callable[[], DriftWatch | None]
+
+MOST_SERIES = 2000
+"""Of a process. Drift has what the rest of it leaves."""
+OF_PROCESS, OF_MODEL, OF_VERSION = 150, 150, 77
+"""Series that are there whether drift is watched or not."""
+SILENT_SECONDS = 60.0
+"""After a line about an answer that could not be observed: the same fault may come with every request."""
 MEMBER = "ensemble"
 """The protocol of requests that an ensemble asks of its members: whoever asked the ensemble is noted there."""
 
@@ -31,9 +40,15 @@ MEMBER = "ensemble"
 class Observing:
     """What all observers of a process share."""
 
-    def __init__(self, settings: Settings, folder: Path | None = None) -> None:
-        """`folder`: of the workers. Raises ConfigurationError for a payload log that cannot be written."""
+    def __init__(self, settings: Settings, models: int, folder: Path | None = None) -> None:
+        """`models`: how many there are, members too. `folder`: of the workers.
+
+        Raises ConfigurationError for a payload log that cannot be written.
+        """
         self._drift = settings.drift
+        versions = models * settings.loaded_versions
+        self._room = MOST_SERIES - OF_PROCESS - models * OF_MODEL - versions * OF_VERSION
+        self._share = self._room // versions
         self._series: dict[tuple[str, str], int] = {}
         self._labelled: set[str] = set()
         self._observers: list[Observer] = []
@@ -54,10 +69,10 @@ class Observing:
         else:
             self._labelled.add(spec.name)
             feedback_by_result(spec.name, version)
-        watch = self._watch(loaded)
-        if watch is None and predictions is None and self._payloads is None:
+        watching = self._watching(loaded)
+        if watching is None and predictions is None and self._payloads is None:
             return None
-        observer = Observer(spec, version, watch, predictions, self._payloads, self)
+        observer = Observer(spec, version, watching, predictions, self._payloads, self)
         self._observers.append(observer)
         return observer
 
@@ -106,12 +121,23 @@ class Observing:
         if self._predictions is not None:
             await asyncio.to_thread(self._predictions.close)
 
-    def _watch(self, loaded: LoadedVersion) -> DriftWatch | None:
-        spec, version, reference = loaded.public, loaded.version, loaded.reference
+    def _watching(self, loaded: LoadedVersion) -> Watching | None:
+        """The version's DriftWatch, for its first answer.
+
+        Made now where every version that may be loaded would find room for as much; else when it is asked for, so that
+        the room is for the versions that are in use.
+        """
+        spec, reference = loaded.public, loaded.reference
         if not (self._drift and spec.drift.enabled and reference):
             return None
         series = series_of(reference)
-        if sum(self._series.values()) + series > MOST_SERIES:
+        if series > self._share:
+            return partial(self._made, spec, loaded.version, reference, series)
+        watch = self._made(spec, loaded.version, reference, series)
+        return (lambda: watch) if watch else None
+
+    def _made(self, spec: ModelSpec, version: str, reference: Reference, series: int) -> DriftWatch | None:
+        if sum(self._series.values()) + series > self._room:
             log.warning("%s version %s: drift is not watched: %d series are enough", spec.name, version, MOST_SERIES)
             return None
         try:
@@ -130,14 +156,16 @@ class Observer:
         self,
         spec: ModelSpec,
         version: str,
-        watch: DriftWatch | None,
+        watching: Watching | None,
         predictions: Predictions | None,
         payloads: PayloadLog | None,
         observing: Observing,
     ) -> None:
         self._spec, self._version = spec, version
-        self._watch, self._predictions, self._payloads = watch, predictions, payloads
+        self._watching, self._predictions, self._payloads = watching, predictions, payloads
+        self._watch: DriftWatch | None = None
         self._observing = observing
+        self._silent_until = 0.0
         found = prediction_of(spec)
         self._output, self._kind = (found[0].name, found[1]) if found else ("", "label")
         hidden = spec.drift.redact
@@ -147,14 +175,16 @@ class Observer:
     def answered(self, request: InferRequest, response: InferResponse, tenant: str) -> None:
         """`request` was answered with `response`."""
         try:
+            if self._watching is not None:
+                self._watch, self._watching = self._watching(), None
             if self._watch is not None:
                 self._watch.take(request, response)
             if request.id and self._predictions is not None:
                 self._remember(request, response, tenant)
             if self._payloads is not None and request.protocol != MEMBER and self._payloads.wanted():
                 self._log(request, response)
-        except Exception as error:
-            self._give_up(error)
+        except Exception as error:  # a fault of ours is none of the request's, and the next one may be fine
+            self._missed(error)
 
     def refused(self, protocol: str, reason: str) -> None:
         """A request was refused for what it carries."""
@@ -167,17 +197,19 @@ class Observer:
         try:
             if self._watch is not None:
                 self._watch.settle()
-        except Exception as error:
-            self._give_up(error)
+        except Exception as error:  # what is left unsettled would pile up
+            log.error("%s version %s: drift is watched no more", self._spec.name, self._version, exc_info=error)
+            self._watch = None
 
     def close(self) -> None:
         self.settle()
         self._observing.let_go(self, self._spec.name, self._version)
 
-    def _give_up(self, error: Exception) -> None:
-        """A fault of ours is none of a request's, nor of everybody's metrics."""
-        log.error("%s version %s is not observed any more", self._spec.name, self._version, exc_info=error)
-        self._watch = self._predictions = self._payloads = None
+    def _missed(self, error: Exception) -> None:
+        now = time.monotonic()
+        if now >= self._silent_until:
+            self._silent_until = now + SILENT_SECONDS
+            log.error("%s version %s: an answer was not observed", self._spec.name, self._version, exc_info=error)
 
     def _remember(self, request: InferRequest, response: InferResponse, tenant: str) -> None:
         for tensor in response.outputs:

@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 
 from modelyard.dataplane import EXTENSIONS, SERVER_NAME, SERVER_VERSION, DataPlane, Target
-from modelyard.drain import Drain, may_drain
+from modelyard.drain import Drain, forwarded, may_drain
 from modelyard.errors import (
     InvalidInput,
     MethodNotAllowed,
@@ -45,8 +45,6 @@ Cancel = Callable[[], object]
 """Ends what was submitted and not answered yet: nobody waits for it."""
 
 _MEDIA_TYPES = frozenset({b"", b"application/json", b"application/octet-stream", b"application/x-www-form-urlencoded"})
-_FORWARDED = (b"forwarded", b"x-forwarded-for", b"via")
-"""What a proxy adds: behind it anybody may stand."""
 _LARGE = 65536
 """A body above this is inflated, and an answer compressed, in a thread: the event loop has others to serve."""
 
@@ -185,7 +183,9 @@ class Rest:
     async def _wait_drained(self, request: HttpRequest, route: Route) -> HttpResponse:
         """Not ready from now on; answered when the server may be stopped."""
         peer = request.peer[0] if request.peer else ""
-        if not may_drain(self._drain_from, peer) or any(name in request.headers for name in _FORWARDED):
+        if request.method == "HEAD":  # to look is not to act
+            raise MethodNotAllowed("GET")
+        if not may_drain(self._drain_from, peer) or forwarded(request.headers):
             raise PermissionDenied("only a neighbour that MODELYARD_DRAIN_FROM names may drain this server")
         return _json({"state": "draining", "seconds": await self._drain.wait()})
 

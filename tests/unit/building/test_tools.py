@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.building.tools import TOOLS, Image, Tool, build_command, find, push_command
+from modelyard.building.tools import TOOLS, Image, Tool, build_command, check_tag, find, push_command
 from modelyard.errors import ConfigurationError
 
 IMAGE = Image("modelyard-x:1", Path("/c/Dockerfile.cpu"), Path("/c"), {"SERVICE": "x", "VERSION": "1"})
@@ -62,3 +62,14 @@ def test_what_they_are_told() -> None:
         assert told[:4] == [tool, "build", "--format", "docker"], "HEALTHCHECK is no part of the other format"
         assert told[4:] == [*docker[2:-2], "/c"]
     assert push_command("podman", "a:1") == ["podman", "push", "a:1"]
+
+
+@pytest.mark.parametrize("tag", ["digits", "digits:1", "team/digits:1.0-rc_1", "Host.example:5000/team/my-model__x:V1"])
+def test_a_name_of_an_image(tag: str) -> None:
+    check_tag(tag)
+
+
+@pytest.mark.parametrize("tag", ["-x", "a b", "UPPER", "host/Bad:tag", "digits:a:b", "digits:", "", "a//b", "x\n"])
+def test_what_no_registry_takes(tag: str) -> None:
+    with pytest.raises(ConfigurationError, match="is no name of an image"):
+        check_tag(tag)
