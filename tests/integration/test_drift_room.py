@@ -16,7 +16,7 @@ from tests.integration.drift_model import NAME, make, reference, rows
 from tests.integration.harness import Server, serve
 
 VERSIONS = ("1", "2", "3")
-MANY = {"MODELYARD_LOADED_VERSIONS": "20"}
+MANY = {"MODELYARD_LOADED_VERSIONS": "19"}
 """So many that there is room for the drift of two of them."""
 OBSERVED = "modelyard_feature_observations_total"
 
