@@ -148,6 +148,7 @@ def _document(options: Options, taken: Taken) -> Results:
             "rounds": scale.rounds,
             "seconds": scale.seconds,
             "encoder_seconds": scale.encoder_seconds,
+            "minutes": 0.0,  # known at the end
         },
         "machine": machine.machine(),
         "packages": machine.packages(),

@@ -4,7 +4,7 @@
 
 Two models on one core. `queue`: a row costs so much that the queue before the model is what fills; the server sees the
 wait coming and refuses. `loop`: the tiny network runs in the event loop itself, nothing waits in a queue of the
-server, and refusing costs hardly less than answering: that is the event loop's own limit, held to no bar of goodput.
+server, and refusing costs hardly less than answering: that is the event loop's own limit, held to no bar of goodput or refusals.
 """
 
 from __future__ import annotations
@@ -166,17 +166,28 @@ def bars(result: dict[str, Any]) -> list[Bar]:
                 made.append(Bar(f"{name}, {factor:g}x: goodput to peak", load["goodput_ratio"], least))
                 refused = load["latency"]["refused"]["p99"] * 1e3
                 made.append(Bar(f"{name}, {factor:g}x: p99 of refusals", refused, 50.0, "at most", "ms"))
-                probes = load["probes"]["p99"] * 1e3
-                made.append(Bar(f"{name}, {factor:g}x: p99 of probes", probes, 200.0, "at most", "ms"))
+            made.append(_probes(f"{name}, {factor:g}x: p99 of probes", load))
         made.append(Bar(f"overload of {case['saturates']}: wrong answers", case["wrong"], 0, "at most", ""))
     return made
+
+
+def _probes(name: str, load: dict[str, Any]) -> Bar:
+    unsent = load["counts"]["unsent"]
+    why = (
+        "a probe waits its turn behind what has arrived on the other connections; "
+        f"{unsent:,} of {load['offered']:,} found no connection free and were never sent"
+        if unsent
+        else ""
+    )
+    return Bar(name, load["probes"]["p99"] * 1e3, 200.0, "at most", "ms", why=why)
 
 
 def markdown(result: dict[str, Any]) -> str:
     """Tables for the page."""
     lines = [
         f"Open loop, Poisson arrivals, {result['seconds']:g} s each, server on one core; in time: within "
-        f"{result['deadline']:g} s of the intended send time.",
+        f"{result['deadline']:g} s of the intended send time; unsent: no connection was free within "
+        f"{ms(Plan.patience)}, so that the server was given less than was meant for it.",
     ]
     for case in result["cases"]:
         peak = case["peak"]

@@ -16,8 +16,9 @@ HEAD = """# Benchmarks
 
 <!-- Made by `python -m loadtests.bench report` from the JSON files in benchmarks/: edit none by hand. -->
 
-Modelyard beside its floors and its peers, all in one run on one machine, taken {date} at commit {commit}.
-`make bench` takes it again, `make bench-quick` is its short form; how it is done is told [below](#how-it-was-taken).
+Modelyard beside its floors and its peers, all in one run on one machine, taken {date} at commit {commit}
+by `{command}` in {minutes:g} minutes. `make bench` takes it again, `make bench-quick` is
+its short form; how it is done is told [below](#how-it-was-taken).
 """
 
 HOW = """## How it was taken
@@ -65,7 +66,7 @@ def gpu_section(document: dict[str, Any] | None) -> Iterator[str]:
 
 def _parts(results: Results, gpu: dict[str, Any] | None, hour: dict[str, Any] | None) -> Iterator[str]:
     taken = results["taken"]
-    yield HEAD.format(date=taken["date"], commit=taken["commit"] or "unknown")
+    yield HEAD.format(**taken | {"commit": taken["commit"] or "unknown"})
     yield from _machine(results)
     yield from _bars(results)
     yield from _throughput(results)

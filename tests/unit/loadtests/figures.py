@@ -47,6 +47,7 @@ def document(errors: int = 0, bars: tuple[Bar, ...] = ()) -> Results:
             "rounds": 2,
             "seconds": 2.0,
             "encoder_seconds": 4.0,
+            "minutes": 12.5,
         },
         "machine": {
             "cpu": "a processor",
