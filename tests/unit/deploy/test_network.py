@@ -113,11 +113,14 @@ def test_a_canary_may_what_its_service_may(folder: str) -> None:
     assert not reaches(folder, STRANGER, canary, 3000)
 
 
-def test_a_server_with_an_object_store_may_ask_for_it_and_the_others_may_not() -> None:
-    chosen = {labels_of(item)["app.kubernetes.io/name"]: item for item in servers("tests/object-store", "stable")}
+@pytest.mark.parametrize(
+    ("folder", "own"), [("tests/object-store", "digits-vae"), ("tests/gpu-object-store", "digits")]
+)
+def test_a_server_with_an_object_store_may_ask_for_it_and_the_others_may_not(folder: str, own: str) -> None:
+    chosen = {labels_of(item)["app.kubernetes.io/name"]: item for item in servers(folder, "stable")}
     store = Pod({}, "elsewhere")
-    for label, port, may in (("digits-vae", 443, True), ("digits-vae", 80, False), ("wine", 443, False)):
-        assert reaches("tests/object-store", Pod(labels_of(template_of(chosen[label]))), store, port) is may
+    for label, port, may in ((own, 443, True), (own, 80, False), ("wine", 443, False)):
+        assert reaches(folder, Pod(labels_of(template_of(chosen[label]))), store, port) is may
 
 
 @pytest.mark.parametrize("folder", CLOSED)

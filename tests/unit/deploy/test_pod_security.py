@@ -11,7 +11,7 @@ from copy import deepcopy
 
 import pytest
 
-from tests.unit.deploy.rendered import ALL, JOBS, OVERLAYS, Object, of_kind, pods, servers, template_of
+from tests.unit.deploy.rendered import ALL, JOBS, OVERLAYS, Object, of_kind, pods, servers, settings_of, template_of
 
 VOLUMES = {
     "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret",
@@ -105,7 +105,8 @@ def test_a_server_can_write_where_it_has_to(folder: str) -> None:
         spec = template_of(item)["spec"]
         (container,) = spec["containers"]
         mounts = {entry["mountPath"] for entry in container["volumeMounts"] if not entry.get("readOnly")}
-        assert mounts == {"/tmp", "/var/lib/modelyard"}
+        mirror = settings_of(folder, item).get("MODELYARD_MIRROR_FOLDER")
+        assert mounts == {"/tmp", "/var/lib/modelyard"} | ({mirror} if mirror else set())
         assert {"name": "HOME", "value": "/tmp"} in container["env"]
         assert (spec["securityContext"]["runAsUser"], spec["securityContext"]["runAsGroup"]) == (10001, 10001)
 

@@ -21,6 +21,7 @@ from tests.unit.deploy.rendered import (
     render,
     servers,
     settings_of,
+    template_of,
 )
 from tests.unit.deploy.server_settings import server_settings
 
@@ -53,7 +54,9 @@ def test_the_server_listens_where_its_pod_says(folder: str) -> None:
         repository = settings_of(folder, item)["MODELYARD_REPOSITORY"]
         if repository != "/models":
             assert repository == "s3://some-bucket/some-prefix"
-            assert settings.mirror_folder.is_relative_to("/var/lib/modelyard/")
+            volumes = {volume["name"]: volume for volume in template_of(item)["spec"]["volumes"]}
+            mounts = {entry["mountPath"]: entry["name"] for entry in container_of(item)["volumeMounts"]}
+            assert volumes[mounts[str(settings.mirror_folder)]].keys() == {"name", "emptyDir"}, "the pod's own"
         assert settings.engine_folder.is_relative_to("/var/lib/modelyard/")
         assert not settings.admin
         label = labels_of(item)["app.kubernetes.io/name"]
@@ -91,7 +94,7 @@ def test_a_changed_setting_rolls_the_pods() -> None:
 
 
 ENVIRONMENTS = ["overlays/production", "overlays/staging"]
-ENVIRONMENTS += ["tests/gpu-environment", "tests/keda-environment", "tests/object-store"]
+ENVIRONMENTS += ["tests/gpu-environment", "tests/keda-environment", "tests/object-store", "tests/gpu-object-store"]
 TEMPLATES = {"domain", "class", "issuer", "address", "namespace", "gateway", "monitoring", "release", "gpu", "tensorrt"}
 """What stands in the components where a value belongs."""
 
