@@ -128,3 +128,31 @@ def test_both_environments_have_the_same_values_and_the_documentation_has_each()
     assert used == keys[0]
     text = (ROOT / "docs" / "deploy.md").read_text()
     assert {key for key in keys[0] if f"`{key}`" not in text} == set()
+
+
+def test_the_documentation_has_each_value_of_the_load_test_and_its_secret() -> None:
+    text = (ROOT / "docs" / "deploy.md").read_text().partition("## Load test")[2].partition("\n## ")[0]
+    lines = (K8S / "jobs" / "loadtest" / "kustomization.yaml").read_text().splitlines()
+    marked = [line for line in lines if "# VALUE" in line]
+    names = [re.search(r"- \{name: ([a-z-]+)|([A-Z_]+)=|^(namespace):", line) for line in marked]
+    found = [next(filter(None, name.groups())) for name in names if name]
+    assert len(found) == len(marked) > 4
+    assert {name for name in found if f"`{name}`" not in text} == set()
+    assert "create secret generic loadtest" in text
+
+
+def test_where_prometheus_is_stands_in_one_place() -> None:
+    text = (K8S / "components" / "queue-scaling" / "prometheus-adapter.yaml").read_text()
+    assert "PROMETHEUS_URL" in text
+    assert "://" not in text
+
+
+def test_the_documentation_makes_the_namespace_before_the_secrets_and_these_before_the_rest() -> None:
+    text = (ROOT / "docs" / "deploy.md").read_text()
+    steps = [
+        "apply -f deploy/k8s/overlays/production/namespace.yaml",
+        "create secret",
+        "apply -k deploy/k8s/overlays/prod",
+    ]
+    places = [text.index(step) for step in steps]
+    assert places == sorted(places)
