@@ -4,7 +4,8 @@
 
 Two models on one core. `queue`: a row costs so much that the queue before the model is what fills; the server sees the
 wait coming and refuses. `loop`: the tiny network runs in the event loop itself, nothing waits in a queue of the
-server, and refusing costs hardly less than answering: that is the event loop's own limit, held to no bar of goodput or refusals.
+server, and refusing costs hardly less than answering: that is the event loop's own limit, held to no bar of goodput or
+refusals.
 """
 
 from __future__ import annotations
