@@ -178,7 +178,7 @@ def _seconds(name: str, options: Options) -> float:
 def _scenario(name: str, options: Options, watch: Watch) -> dict[str, Any]:
     watch.show(scenarios.TITLES[name])
     watch.line(f"{scenarios.TITLES[name]}:")
-    chosen = dict(scenarios.QUICK_OPTIONS.get(name, {})) if options.scale.quick else {}
+    chosen = dict(scenarios.QUICK.get(name, {})) if options.scale.quick else {}
     if name == "soak":
         chosen["seconds"] = options.soak_seconds
 

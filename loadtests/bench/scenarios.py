@@ -20,11 +20,8 @@ TITLES = {
     "overload": "Overload",
     "soak": "Soak",
 }
-QUICK = ("known_rows", "hangover")
-QUICK_OPTIONS: dict[str, dict[str, Any]] = {
-    "known_rows": {"rounds": 2, "seconds": 1.0},
-    "hangover": {"burst": 3.0, "quiet": 1.5, "rounds": 1, "models": ("mlp",)},
-}
+QUICK: dict[str, dict[str, Any]] = {"known_rows": {"rounds": 2, "seconds": 1.0}}
+"""What the quick form has of them, and its options: more does not go into three minutes."""
 SECONDS = {"known_rows": 45.0, "hangover": 80.0, "cache_curve": 840.0, "overload": 360.0, "soak": 660.0}
 
 
