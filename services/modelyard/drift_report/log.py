@@ -37,7 +37,8 @@ def events(lines: Iterable[bytes], model: str, counts: Counter[str]) -> Iterator
 
 
 def arrays_of(tensors: Any) -> dict[str, Array]:
-    """By name, those whose data were not left out. Raises ValueError, TypeError or KeyError for what is no tensor."""
+    """By name, those whose data were not left out. Raises ValueError, TypeError, KeyError or ArithmeticError for
+    what is no tensor."""
     found: dict[str, Array] = {}
     for tensor in tensors:
         if "data" not in tensor:
@@ -47,6 +48,7 @@ def arrays_of(tensors: Any) -> dict[str, Array]:
             array = np.empty(len(data), np.object_)
             array[:] = [text.encode() for text in data]
         else:
-            array = np.array(data, np.float32 if datatype == "BF16" else DTYPES[datatype])
+            with np.errstate(over="raise"):  # no such number was ever sent as this datatype
+                array = np.array(data, np.float32 if datatype == "BF16" else DTYPES[datatype])
         found[tensor["name"]] = array.reshape(tensor["shape"])
     return found

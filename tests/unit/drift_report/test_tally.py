@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
@@ -94,6 +95,19 @@ def test_without_true_values_nothing_is_said_of_accuracy(tally: Tally) -> None:
         {"inputs": [{"name": "x", "datatype": "FP99", "shape": [1, 2], "data": [1.0, 2.0]}]},
         {"inputs": [{"name": "x", "datatype": "FP32", "shape": "2", "data": [1.0, 2.0]}]},
         {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1.0, 2.0, 3.0]}]},
+        {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2, 2], "data": [1.0, 2.0, 3.0, 4.0]}]},
+        {"inputs": [{"name": "x", "datatype": "FP32", "shape": [4], "data": [1.0, 2.0, 3.0, 4.0]}]},
+        {"inputs": [{"name": "x", "datatype": "FP64", "shape": [1, 2], "data": [1.0, 2.0]}]},
+        {"inputs": [{"name": "x", "datatype": "INT64", "shape": [1, 2], "data": [1, 2]}]},
+        {"inputs": [{"name": "x", "datatype": "INT64", "shape": [1, 2], "data": [1, 10**30]}]},
+        {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 1e300]}]},
+        {"inputs": [{"name": "other", "datatype": "UINT8", "shape": [1], "data": [300]}]},
+        {
+            "inputs": [
+                {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.0]},
+                {"name": "text", "datatype": "INT64", "shape": [1], "data": [1]},
+            ]
+        },
         {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": [7]}]},
         {"inputs": 7},
         {"inputs": [None]},
@@ -102,9 +116,48 @@ def test_without_true_values_nothing_is_said_of_accuracy(tally: Tally) -> None:
 )
 def test_a_request_that_is_none_is_broken_and_counts_nothing(tally: Tally, data: dict[str, Any]) -> None:
     good = line(REQUEST, [Tensor("x", "FP32", X[:5])])
-    read(tally, [orjson.dumps({**orjson.loads(good), "data": data}), good])
+    read(tally, [json.dumps({**orjson.loads(good), "data": data}).encode(), good])
     assert (tally.events[BROKEN], tally.events[REQUEST]) == (1, 1)
     assert tally.features["x[0]"].sum() == 5
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        {"datatype": "FP32", "shape": [1, 2], "data": [0.5, 0.5]},
+        {"datatype": "FP64", "shape": [1, 3], "data": [0.5, 0.5, 0.0]},
+        {"datatype": "INT64", "shape": [1, 3], "data": [10**30, 0, 0]},
+    ],
+)
+def test_an_answer_of_another_interface_is_broken_and_counts_nothing(tally: Tally, output: dict[str, Any]) -> None:
+    good = line(RESPONSE, [Tensor("p", "FP32", P[:5])])
+    data = {"outputs": [{"name": "p", **output}]}
+    read(tally, [json.dumps({**orjson.loads(good), "data": data}).encode(), good])
+    assert (tally.events[BROKEN], tally.events[RESPONSE]) == (1, 1)
+    assert tally.answers.sum() == tally.confidence.sum() == 5
+
+
+@pytest.mark.parametrize("shape", [[1, 8, 7], [1, 16, 16]])
+def test_rows_that_are_summed_up_are_not_cut_anew(shape: list[int]) -> None:
+    """Their elements would make up other rows, or none at all."""
+    spec = parse_spec(
+        "name: m\ninputs: [{name: image, datatype: FP32, shape: [-1, 1, 8, 8]}]\n"
+        "outputs: [{name: y, datatype: FP32, shape: [-1, 1]}]\n"
+    )
+    rows = RANDOM.normal(size=(400, 1, 8, 8)).astype(np.float32)
+    tally = Tally(spec, _made(spec, Rows({"image": rows}, {})))
+    other = np.zeros((1, *shape), np.float32)
+    read(tally, [line(REQUEST, [Tensor("image", "FP32", each)]) for each in (rows[:5], other)])
+    assert (tally.events[BROKEN], tally.events[REQUEST]) == (1, 1)
+    assert tally.features["image.mean"].sum() == 5
+
+
+@pytest.mark.parametrize("name", ["x", "text"])
+def test_a_request_without_rows_is_one(tally: Tally, name: str) -> None:
+    empty = {"x": Tensor("x", "FP32", X[:0]), "text": Tensor("text", "BYTES", TEXTS[:0])}
+    read(tally, [line(REQUEST, [empty[name]]), line(REQUEST, [Tensor("x", "FP32", X[:5])])])
+    assert tally.events == {REQUEST: 2}
+    assert (tally.features["x[0]"].sum(), tally.features["text"].sum()) == (5, 0)
 
 
 def test_lines_that_are_no_events() -> None:
