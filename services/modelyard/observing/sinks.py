@@ -54,11 +54,20 @@ class FileSink:
 
     def _append(self, lines: bytes) -> int:
         """Bytes of the file then. Payloads are nobody else's: only its owner may read it."""
-        descriptor = os.open(self._path, os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "ab") as file:  # noqa: PTH123  (a descriptor, no path)
-            os.fchmod(file.fileno(), 0o600)
-            file.write(lines)
-            return file.tell()
+        descriptor = os.open(self._path, os.O_CREAT | os.O_APPEND | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            os.fchmod(descriptor, 0o600)
+            size = os.fstat(descriptor).st_size
+            if lines and size and os.pread(descriptor, 1, size - 1) != b"\n":
+                lines = b"\n" + lines  # a server was killed in the middle of a line: that one is lost, not ours
+            try:
+                _write_all(descriptor, lines)
+            except OSError:
+                os.ftruncate(descriptor, size)  # nobody wrote behind us: the lock is ours
+                raise
+            return size + len(lines)
+        finally:
+            os.close(descriptor)
 
     def _turn(self) -> None:
         names = [self._path, *(self._path.with_name(f"{self._path.name}.{i}") for i in range(1, KEPT_FILES + 1))]
@@ -96,6 +105,12 @@ class HttpSink:
         response.read()
         if not 200 <= response.status < 300:
             raise OSError(f"the sink answers {response.status}")
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    """A disk that fills up takes a part, and refuses the rest."""
+    while content:
+        content = content[os.write(descriptor, content) :]
 
 
 def _header(value: str) -> str:

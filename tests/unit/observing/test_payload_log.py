@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import resource
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +171,43 @@ def test_a_broad_file_is_narrowed(tmp_path: Path) -> None:
     assert isinstance(sink, FileSink)
     sink.close()
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """Files of this process end there, as on a disk that fills up: a part is written, the rest refused."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def numbers(path: Path) -> list[int]:
+    return [json.loads(each)["n"] for each in path.read_text().splitlines()]
+
+
+def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    sink = FileSink(path, 2**20)
+    sink.write([{"n": 0}])
+    with room_for(5_000), pytest.raises(OSError, match="too large"):
+        sink.write([{"n": n, "text": "x" * 900} for n in range(1, 10)])
+    sink.write([{"n": 10}])
+    sink.close()
+    assert numbers(path) == [0, 10], "those that count as failed are not there, the next one is whole"
+
+
+def test_a_line_that_was_cut_off_takes_no_other_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text('{"n": 0}\n{"n": 1, "te')
+    sink = FileSink(path, 2**20)
+    for n in (2, 3):
+        sink.write([{"n": n}])
+    sink.close()
+    whole, cut, *rest = path.read_text().splitlines(keepends=True)
+    assert (whole, cut, rest) == ('{"n": 0}\n', '{"n": 1, "te\n', ['{"n":2}\n', '{"n":3}\n'])
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
