@@ -30,9 +30,11 @@ _TABLE = """
 create table if not exists answer (
     key text primary key, model text not null, version text not null, answers text not null, truth text
 )"""
-
-
-_INSERT = "insert or replace into answer (key, model, version, answers) values (?, ?, ?, ?)"
+# A request that is sent again (a client's retry) is answered as before, and its truth stands: it is counted once.
+_INSERT = """
+insert or replace into answer (key, model, version, answers, truth) values (?1, ?2, ?3, ?4, (
+    select truth from answer where key = ?1 and model = ?2 and version = ?3 and answers = ?4
+))"""
 
 
 @dataclass(frozen=True, slots=True)

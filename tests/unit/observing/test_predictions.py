@@ -35,6 +35,32 @@ async def test_the_last_request_with_an_id_is_meant(kept: Predictions) -> None:
     assert (await kept.judge("ann", "r1", [5])).version == "2"
 
 
+async def test_a_request_that_is_sent_again_is_counted_once(kept: Predictions) -> None:
+    for turn in range(3):
+        kept.remember("ann", "r1", "m", "1", [3, 4])
+        judged = await kept.judge("ann", "r1", [3, 3])
+        assert (judged.truth, judged.correct, judged.repeated) == ([3, 3], 1, turn > 0)
+
+
+@pytest.mark.parametrize(("version", "answers"), [("2", [3]), ("1", [5])])
+async def test_another_answer_under_the_same_id_is_judged_anew(
+    kept: Predictions, version: str, answers: list[int]
+) -> None:
+    kept.remember("ann", "r1", "m", "1", [3])
+    await kept.judge("ann", "r1", [3])
+    kept.remember("ann", "r1", "m", version, answers)
+    judged = await kept.judge("ann", "r1", [5])
+    assert (judged.version, judged.truth, judged.repeated) == (version, [5], False)
+
+
+async def test_one_that_is_sent_again_is_among_the_newest(kept: Predictions) -> None:
+    for number in range(30):
+        kept.remember("", "again", "m", "1", [1])
+        kept.remember("", f"r{number}", "m", "1", [1])
+        kept.settle()
+    assert not (await kept.judge("", "again", [1])).repeated
+
+
 async def test_an_id_belongs_to_its_tenant(kept: Predictions) -> None:
     kept.remember("ann", "r1", "m", "1", [3])
     with pytest.raises(NotFound):
