@@ -15,7 +15,7 @@ from locust import events as locust_events
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # locust is started from anywhere
 
-from loadtests.load.options import add_options
+from loadtests.load.options import WrongUsage, add_options
 from loadtests.load.run import Load
 from loadtests.load.users import Grpc, HttpBinary, HttpJson, HttpTyped
 from modelyard.errors import ConfigurationError
@@ -34,7 +34,7 @@ def init(environment: Any, **_: Any) -> None:
         Load(environment).attach(environment.events)
     except ConfigurationError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, WrongUsage) else 1)
 
 
 events: Any = locust_events  # without types

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
-from loadtests.load.options import help_text
+from loadtests.load.options import WrongUsage, check_model, help_text
 
 LOCUSTFILE = Path(__file__).resolve().parents[1] / "locustfile.py"
 REPORTS = Path("build") / "loadtests"
@@ -42,6 +42,7 @@ def main(arguments: Sequence[str]) -> int:
                 # Not above: where there is a host, as in the image, what starts a server is not installed.
                 from loadtests.load.service import serving
 
+                check_model(known.model)
                 host, over_grpc = stack.enter_context(serving(known.model, Path(known.repository)))
                 given += ["--host", host, *([] if known.grpc else ["--grpc", over_grpc])]
             return _report(given, _folder(known.reports), headless=not known.web)
@@ -50,6 +51,9 @@ def main(arguments: Sequence[str]) -> int:
     except ImportError as error:
         print(f"error: nothing to start a service with ({error}): name one with --host", file=sys.stderr)
         return 1
+    except WrongUsage as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except RuntimeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -62,7 +66,8 @@ def _report(arguments: Sequence[str], folder: Path, *, headless: bool) -> int:
     files = ["--html", f"{folder}/report.html", "--json-file", f"{folder}/locust", "--reports", str(folder)]
     quiet = ["--headless", "--only-summary", "--loglevel", "WARNING"] if headless else []
     code = _run([*LOCUST, *quiet, *files, *arguments])
-    print(f"report: {folder}/report.html (and summary.txt, requests.csv, failures.csv, history.csv)", flush=True)
+    if (folder / "report.html").exists():  # there is none of a run that was refused
+        print(f"report: {folder}/report.html (and summary.txt, requests.csv, failures.csv, history.csv)", flush=True)
     print(f"exit code {code}", flush=True)
     return code
 

@@ -15,6 +15,7 @@ import configargparse  # type: ignore[import-untyped]  # it has no types
 from loadtests.load.curves import CURVES
 from loadtests.load.thresholds import Limits
 from modelyard.errors import ConfigurationError
+from modelyard.manifest import NAME
 
 KINDS = ("json", "binary", "grpc", "typed")
 GRPC_PORT = 3001
@@ -23,6 +24,10 @@ USERS = 20
 STOP_SECONDS = 10
 SHARED = "modelyard_shared"
 """The attribute of the options that goes to the workers."""
+
+
+class WrongUsage(ConfigurationError):
+    """Options that make no run, whatever the server and the repository are: exit code 2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +98,14 @@ def help_text() -> str:
 
 
 def plan_of(options: argparse.Namespace) -> Plan:
-    """Raises ConfigurationError for values that make no run."""
+    """Raises WrongUsage for values that make no run."""
     told = shared(options)
     kinds = tuple(dict.fromkeys(kind.strip() for kind in options.protocols.split(",") if kind.strip()))
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds:
-        raise ConfigurationError(f"--protocols: '{', '.join(unknown)}' is none; known are {', '.join(KINDS)}")
-    for name in ("zipf_share", "errors", "achieved", "wrong"):
-        if not 0 <= getattr(options, name) <= 1:
-            raise ConfigurationError(f"--{name.replace('_', '-')}: {getattr(options, name):g} is no ratio from 0 to 1")
-    if not 0 <= options.zipf_exponent < 100:
-        raise ConfigurationError(f"--zipf-exponent: {options.zipf_exponent:g} is none: 0 or more")
-    for name in ("rate", "timeout"):
-        if not 0 < getattr(options, name) < 1e9:
-            raise ConfigurationError(f"--{name}: {getattr(options, name):g} is too little or too much")
+        raise WrongUsage(f"--protocols: '{', '.join(unknown)}' is none; known are {', '.join(KINDS)}")
+    check_model(options.model)
+    _check_numbers(options, told)
     url = _url(told["host"])
     return Plan(
         model=options.model,
@@ -127,14 +126,39 @@ def plan_of(options: argparse.Namespace) -> Plan:
     )
 
 
+def check_model(name: str) -> None:
+    """Raises WrongUsage for what no model can be called."""
+    if not NAME.fullmatch(name):
+        raise WrongUsage(f"--model: '{name[:80]}' cannot name a model: it is the name of a folder of the repository")
+
+
+def _check_numbers(options: argparse.Namespace, told: dict[str, Any]) -> None:
+    for name in ("zipf_share", "errors", "achieved", "wrong", "accuracy"):
+        value = getattr(options, name)
+        if value is not None and not 0 <= value <= 1:
+            raise WrongUsage(f"--{name.replace('_', '-')}: {value:g} is no ratio from 0 to 1")
+    if not 0 <= options.zipf_exponent < 100:
+        raise WrongUsage(f"--zipf-exponent: {options.zipf_exponent:g} is none: 0 or more")
+    for name in ("rate", "timeout"):
+        if not 0 < getattr(options, name) < 1e9:
+            raise WrongUsage(f"--{name}: {getattr(options, name):g} is too little or too much")
+    if told["users"] < 1:
+        raise WrongUsage(f"--users: {told['users']} is too little")
+    if not told["seconds"] > 0:
+        raise WrongUsage(f"--run-time: {told['seconds']:g} seconds are too little")
+    if not 0 <= options.metrics_port <= 65535:
+        raise WrongUsage(f"--metrics-port: {options.metrics_port} is no port: 0 (none) to 65535")
+
+
 def shared(options: argparse.Namespace) -> dict[str, Any]:
     """What the master has to tell its workers: locust tells them the options that are not its own."""
-    own = {"host": options.host, "users": options.num_users or USERS, "seconds": float(options.run_time or SECONDS)}
-    return getattr(options, SHARED, None) or own
+    users = USERS if options.num_users is None else options.num_users
+    seconds = SECONDS if options.run_time is None else float(options.run_time)
+    return getattr(options, SHARED, None) or {"host": options.host, "users": users, "seconds": seconds}
 
 
 def p99_of(text: str) -> tuple[float, dict[str, float]]:
-    """The limit for all, and those by name, of '500,digits grpc=50'. Raises ConfigurationError."""
+    """The limit for all, and those by name, of '500,digits grpc=50'. Raises WrongUsage."""
     limit, named = Limits().p99_ms, {}
     for part in text.split(","):
         name, equals, number = part.rpartition("=")
@@ -143,7 +167,7 @@ def p99_of(text: str) -> tuple[float, dict[str, float]]:
         except ValueError:
             value = 0.0
         if not 0 < value < 1e9:
-            raise ConfigurationError(f"--p99: '{part.strip()}' is no number of milliseconds, and no NAME=MILLISECONDS")
+            raise WrongUsage(f"--p99: '{part.strip()}' is no number of milliseconds, and no NAME=MILLISECONDS")
         if equals:
             named[name.strip()] = value
         else:
@@ -153,12 +177,16 @@ def p99_of(text: str) -> tuple[float, dict[str, float]]:
 
 def _limits(options: argparse.Namespace) -> Limits:
     limit, named = p99_of(options.p99)
+    known = [f"{options.model} {kind}" for kind in KINDS]
+    for name in named:
+        if name not in known:  # it would be a threshold that nothing is ever held to
+            raise WrongUsage(f"--p99: no requests are called '{name}'; known are {', '.join(known)}")
     return Limits(limit, named, options.errors, options.achieved, options.wrong, options.accuracy)
 
 
 def _url(host: str | None) -> Any:
-    """Raises ConfigurationError when it is none."""
+    """Raises WrongUsage when it is none."""
     url = urlsplit(host or "")
     if url.scheme not in {"http", "https"} or not url.hostname:
-        raise ConfigurationError(f"--host: '{host or ''}' is no address of a server, as http://127.0.0.1:3000")
+        raise WrongUsage(f"--host: '{host or ''}' is no address of a server, as http://127.0.0.1:3000")
     return url

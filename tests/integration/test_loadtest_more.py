@@ -84,7 +84,11 @@ def test_help_shows_the_options_and_what_is_wrong_is_refused(tmp_path: Path) -> 
     for arguments, code, text in (
         (["--zipf-sahre", "1"], 2, "unrecognized arguments"),
         (["--model", "nobody"], 1, "error: there is no model 'nobody'"),
-        (["--zipf-share", "3"], 1, "error: --zipf-share: 3 is no ratio from 0 to 1"),
+        (["--zipf-share", "3"], 2, "error: --zipf-share: 3 is no ratio from 0 to 1"),
+        (["-u", "-3"], 2, "error: --users: -3 is too little"),
+        (["-t", "0"], 2, "error: --run-time: 0 seconds are too little"),
+        (["--p99", "5000,digits jsn=0.001"], 2, "error: --p99: no requests are called 'digits jsn'"),
+        (["--host", "", "--model", "../x"], 2, "error: --model: '../x' cannot name a model"),
     ):
         done = run(tmp_path, "--host", "http://127.0.0.1:9", *arguments)
         assert (done.code, text in done.out) == (code, True), done.out

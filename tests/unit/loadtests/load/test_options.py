@@ -8,8 +8,7 @@ from typing import Any
 import configargparse  # type: ignore[import-untyped]  # it has no types
 import pytest
 
-from loadtests.load.options import Plan, add_options, p99_of, plan_of
-from modelyard.errors import ConfigurationError
+from loadtests.load.options import Plan, WrongUsage, add_options, p99_of, plan_of
 
 
 def options(**changes: Any) -> Namespace:
@@ -57,13 +56,30 @@ def test_p99_of_all_and_by_name(text: str, wanted: tuple[float, dict[str, float]
         ({"timeout": -1.0}, "--timeout"),
         ({"p99": "soon"}, "--p99: 'soon'"),
         ({"p99": "digits json=-3"}, "--p99"),
+        ({"p99": "inf"}, "--p99: 'inf'"),
+        ({"p99": "5000,digits_ensemble jsn=0.001"}, "--p99: no requests are called 'digits_ensemble jsn'; known are d"),
+        ({"p99": "digits jsn=1"}, "--p99: no requests are called 'digits jsn'; known are digits json, digits binary"),
+        ({"errors": float("nan")}, "--errors: nan is no ratio"),
+        ({"accuracy": float("nan")}, "--accuracy: nan is no ratio"),
+        ({"accuracy": 5.0}, "--accuracy: 5 is no ratio"),
+        ({"num_users": 0}, "--users: 0 is too little"),
+        ({"num_users": -3}, "--users: -3 is too little"),
+        ({"run_time": 0}, "--run-time: 0 seconds"),
+        ({"metrics_port": 99999}, "--metrics-port: 99999 is no port"),
+        ({"metrics_port": -1}, "--metrics-port: -1"),
+        ({"model": "../x"}, "--model: '../x' cannot name a model"),
+        ({"model": ""}, "--model: ''"),
         ({"host": None}, "--host"),
         ({"host": "127.0.0.1:3000"}, "--host"),
     ],
 )
 def test_what_makes_no_run_is_refused_by_name(changes: dict[str, Any], text: str) -> None:
-    with pytest.raises(ConfigurationError, match=text):
+    with pytest.raises(WrongUsage, match=text):
         plan(**changes)
+
+
+def test_a_limit_may_stand_for_a_kind_that_is_not_asked() -> None:
+    assert plan(p99="500,digits grpc=50", protocols="json").limits.p99_of == {"digits grpc": 50.0}
 
 
 def test_an_option_can_be_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
