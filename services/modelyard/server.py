@@ -41,6 +41,19 @@ _QUOTING = ("boto3", "botocore", "s3transfer", "urllib3")
 """At level debug they would log headers, and so tokens."""
 
 
+class Supervisor(Multiprocess):
+    """uvicorn's, that learns of a worker's end at once.
+
+    It asks each worker in turn whether it lives, and waits for the answer on a pipe whose other end is open here too:
+    of a worker that is killed between question and answer it would hear nothing, until the wait is over.
+    """
+
+    def keep_subprocess_alive(self) -> None:
+        for process in self.processes:
+            process.child_conn.close()  # the worker has its own
+        super().keep_subprocess_alive()
+
+
 def serve(settings: Settings, store: "Address | None" = None) -> None:
     """Serve `settings.model` until SIGTERM or SIGINT, from the repository, or from the store that it mirrors.
 
@@ -124,7 +137,7 @@ def _serve_here(settings: Settings, listener: socket.socket) -> None:
 
 
 def _serve_in_workers(settings: Settings, listener: socket.socket) -> None:
-    supervisor = Multiprocess(_config(settings, "modelyard.server:create_worker_app"), sockets=[listener])
+    supervisor = Supervisor(_config(settings, "modelyard.server:create_worker_app"), sockets=[listener])
     supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         raise ConfigurationError("the workers could not start")
