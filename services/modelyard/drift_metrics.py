@@ -47,11 +47,22 @@ prediction_confidence = Histogram(
     _OF_A_VERSION,
     buckets=CONFIDENCE_BUCKETS,
 )
+reference_rows = Gauge(
+    "modelyard_drift_reference_rows",
+    "Rows that the reference of the version was made of.",
+    _OF_A_VERSION,
+    multiprocess_mode="livemax",
+)
 skipped_rows = Counter(
     "modelyard_drift_skipped_rows", "Rows under high load that drift was not measured on.", _OF_A_VERSION
 )
 feedback = Counter("modelyard_feedback", "Answers by what the true value made of them.", (*_OF_A_VERSION, "result"))
 payload_log = Counter("modelyard_payload_log", "Events of the payload log.", ("result",))
+
+
+def show_reference(model: str, version: str, rows: int) -> None:
+    """How far the shares of a version's reference can be relied on, whether it is watched or not."""
+    reference_rows.labels(model, version).set(rows)
 
 
 class DriftMetrics:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from modelyard import choice, metrics
+from modelyard import choice, drift_metrics, metrics
 from modelyard.aliases import Aliases
 from modelyard.backends.select import Chain
 from modelyard.drift.reference import Reference, read_reference
@@ -165,6 +165,8 @@ def load_version(folder: Path, spec: ModelSpec) -> LoadedVersion:
     seconds = time.perf_counter() - started
     metrics.model_load_duration.labels(spec.name).observe(seconds)
     metrics.show_objectives(spec.name, **spec.objectives.model_dump())
+    if reference:
+        drift_metrics.show_reference(spec.name, manifest.version, reference.rows)
     log.info("%s version %s is loaded on %s in %.2f s", spec.name, manifest.version, chain.active.name, seconds)
     return LoadedVersion(spec, public, manifest, chain, folder / manifest.artifact, inputs, cost, warmed, reference)
 

@@ -53,6 +53,7 @@ def test_all_series_stand_at_zero_and_the_reference_is_shown(version: Path) -> N
                 for b in [*map(str, range(10)), "missing"]
             ]
             assert shares == pytest.approx(feature.ratios)
+        assert fresh.metric("modelyard_drift_reference_rows", version="1") == reference(version).rows
         assert classes(fresh) == [0] * 4
         for result in ("correct", "wrong", "unknown"):
             key = f'modelyard_feedback_total{{model="{NAME}",result="{result}",version="1"}}'
