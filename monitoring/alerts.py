@@ -1,12 +1,12 @@
-"""Alerts beside the burn rates of slo.py. Each has its section in runbook.md.
+"""Alerts beside the burn rates (slo.py) and those of a candidate (candidate.py). Each has its section in runbook.md.
 
 Shares are guarded by a least number of requests: one failure among three is no trend.
 """
 
 from __future__ import annotations
 
+from monitoring import candidate
 from monitoring.alert import Alert
-from monitoring.recording import VERSION
 from monitoring.slo import MODEL
 
 SERVICE = "namespace, service"
@@ -17,10 +17,6 @@ LEAST_OBSERVATIONS = 1000
 """Of a feature in the window: with 100 the index of unchanged inputs reaches 0.21 by chance, with 1,000 it is 0.022."""
 DRIFTED = 0.2
 """By convention 0.1 is a shift to look at and 0.2 a large one; no theorem says so."""
-SLOWER = 1.5
-"""As `--max-p99` of the roll-out's scripts."""
-LEAST_FOR_P99 = 300
-"""Three requests above the percentile: with fewer, one slow answer decides."""
 
 
 def alerts() -> dict[str, list[Alert]]:
@@ -28,7 +24,7 @@ def alerts() -> dict[str, list[Alert]]:
     return {
         "modelyard-serving": [*_serving(), *_load()],
         "modelyard-parts": [*_backend(), *_cache(), _store()],
-        "modelyard-answers": [*_inputs(), *_canary()],
+        "modelyard-answers": [*_inputs(), *candidate.alerts()],
         "modelyard-watchdog": [_watchdog()],
     }
 
@@ -210,39 +206,6 @@ def _inputs() -> list[Alert]:
             "This is a shift of inputs; whether answers are worse, only labels can say.",
             dashboard="modelyard-model",
             carries=ALL,
-        ),
-    ]
-
-
-def _canary() -> list[Alert]:
-    own, others = "modelyard:version", "modelyard:other_versions"
-    requests = f"{own}_requests:increase10m"
-    lesser = f" and on ({VERSION}) {requests} < {others}_requests:increase10m and on ({VERSION}) {requests}"
-    who = "{{ $labels.model }}: the candidate on {{ $labels.service }}, version {{ $labels.version }}, "
-    which = "version {{ $labels.version }} on {{ $labels.service }}, which has the smaller part of the traffic,"
-    return [
-        Alert(
-            name="CanaryWorse",
-            expr=f"{own}_errors:ratio_increase10m > 2 * {others}_errors:ratio_increase10m + 0.01{lesser} >= 100",
-            hold="2m",
-            severity="page",
-            summary=f"{who}fails more often",
-            description=f"{{{{ $value | humanizePercentage }}}} of the requests to {which} fail: more than twice the "
-            f"share of the others of {{{{ $labels.model }}}}.",
-            dashboard="modelyard-rollout",
-            carries=("namespace", "model"),
-        ),
-        Alert(
-            name="CanarySlower",
-            expr=f"{own}_duration_seconds:p99_rate10m > {SLOWER} * {others}_duration_seconds:p99_rate10m + 0.005"
-            f"{lesser} >= {LEAST_FOR_P99}",
-            hold="5m",
-            severity="ticket",
-            summary=f"{who}is slower",
-            description=f"One request in a hundred to {which} takes {{{{ $value | humanizeDuration }}}} or more: over "
-            f"{SLOWER} times as long as by the others of {{{{ $labels.model }}}}.",
-            dashboard="modelyard-rollout",
-            carries=("namespace", "model"),
         ),
     ]
 

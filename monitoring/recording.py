@@ -1,15 +1,14 @@
-"""Recording rules beside those of the service levels: latency, cache, versions, drift.
+"""Recording rules beside those of the service levels (slo.py) and of versions (candidate.py): latency, cache, drift.
 
 All are summed over workers and pods. `increase` and `rate` come before `sum`, so that a restart is not seen as a drop.
 """
 
 from __future__ import annotations
 
+from monitoring import candidate
 from monitoring.alert import Rule
-from monitoring.slo import BAD, COUNTED, MODEL
+from monitoring.slo import MODEL
 
-VERSION = "namespace, service, model, version"
-"""A candidate is another version, another service, or both; it is compared with all others of its model."""
 FEATURE = "namespace, service, model, version, feature"
 PREDICTION = "namespace, service, model, version"
 LEAST_SHARE = 1e-4
@@ -23,7 +22,7 @@ def recording() -> dict[str, list[Rule]]:
     return {
         "modelyard-requests": [*_latency(), *_shares()],
         "modelyard-cache": _cache(),
-        "modelyard-versions": _versions(),
+        "modelyard-versions": candidate.recording(),
         "modelyard-drift": [*_psi("feature", FEATURE, "bin"), *_psi("prediction", PREDICTION, "class")],
     }
 
@@ -65,34 +64,6 @@ def hit_ratio(by: str, window: str, chosen: str = "") -> str:
     more = f", {chosen}" if chosen else ""
     hits = f"sum by ({by}) (rate(modelyard_cache_rows_total{{{HIT}{more}}}[{window}]))"
     return f"{hits} / (sum by ({by}) (rate(modelyard_cache_rows_total{{{LOOKED_UP}{more}}}[{window}])) > 0)"
-
-
-def _versions() -> list[Rule]:
-    rules = [
-        Rule(
-            f"modelyard:version_{what}:increase10m",
-            f"sum by ({VERSION}) (increase(modelyard_requests_total{{{which}}}[10m]))",
-        )
-        for what, which in (("requests", COUNTED), ("failures", BAD))
-    ]
-    for what in ("requests", "failures"):
-        own = f"modelyard:version_{what}:increase10m"
-        others = f"sum by (namespace, model) ({own}) - on (namespace, model) group_right () {own}"
-        rules.append(Rule(f"modelyard:other_versions_{what}:increase10m", others))
-    for which in ("version", "other_versions"):
-        failures, requests = (f"modelyard:{which}_{what}:increase10m" for what in ("failures", "requests"))
-        rules.append(Rule(f"modelyard:{which}_errors:ratio_increase10m", f"{failures} / ({requests} > 0)"))
-    return [*rules, *_version_latency()]
-
-
-def _version_latency() -> list[Rule]:
-    own = "modelyard:version_duration_seconds_bucket:rate10m"
-    others = f"sum by (namespace, model, le) ({own}) - on (namespace, model, le) group_right () {own}"
-    return [
-        Rule(own, f"sum by ({VERSION}, le) (rate(modelyard_request_duration_seconds_bucket[10m]))"),
-        Rule("modelyard:version_duration_seconds:p99_rate10m", f"histogram_quantile(0.99, {own})"),
-        Rule("modelyard:other_versions_duration_seconds:p99_rate10m", f"histogram_quantile(0.99, {others})"),
-    ]
 
 
 def _psi(what: str, by: str, part: str) -> list[Rule]:

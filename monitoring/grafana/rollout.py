@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monitoring.candidate import DIRECT
 from monitoring.grafana.board import Board
 from monitoring.grafana.panels import Panel, stat_of
 from monitoring.grafana.selectors import INTERVAL, MODEL, VERSION, most, quantile, rate, share
@@ -9,12 +10,14 @@ from monitoring.slo import BAD, COUNTED
 
 WHO = "service, model, version"
 LEGEND = "{{service}} {{model}} {{version}}"
-TOTAL = f"sum by (model) (rate(modelyard_requests_total{{{MODEL}}}[{INTERVAL}]))"
+ASKED = f"{VERSION}, {DIRECT}"
+TOTAL = f"sum by (model) (rate(modelyard_requests_total{{{MODEL}, {DIRECT}}}[{INTERVAL}]))"
 
 BOARD = Board(
     "rollout",
     "Rollout",
-    "Candidate against stable, by service and version: errors, latency, shift, share of the traffic.",
+    "Candidate against stable, by service and version: errors, latency, shift, share of the traffic. A candidate is on "
+    "the service of a canary, or is not the default. Requests of ensembles to their members do not count here.",
     {
         "Now": (
             stat_of(
@@ -39,30 +42,31 @@ BOARD = Board(
                 "Share of the traffic",
                 "Of a model's requests, those that each version got.",
                 "percentunit",
-                ((f"{rate('requests_total', WHO, VERSION)} / on (model) group_left () ({TOTAL} > 0)", LEGEND),),
+                ((f"{rate('requests_total', WHO, ASKED)} / on (model) group_left () ({TOTAL} > 0)", LEGEND),),
                 high=1.0,
             ),
             Panel(
                 "Failures",
                 "Share of the requests of each version that failed, timed out or were refused.",
                 "percentunit",
-                ((share("requests_total", WHO, f"{VERSION}, {BAD}", f"{VERSION}, {COUNTED}"), LEGEND),),
+                ((share("requests_total", WHO, f"{ASKED}, {BAD}", f"{ASKED}, {COUNTED}"), LEGEND),),
             ),
             Panel(
                 "99th percentile",
                 "Of 100 requests to a version 99 are answered within this.",
                 "s",
-                ((quantile(0.99, "request_duration_seconds", WHO, VERSION), LEGEND),),
+                ((quantile(0.99, "request_duration_seconds", WHO, ASKED), LEGEND),),
             ),
             Panel(
                 "Median",
                 "Half of the requests to a version are answered within this.",
                 "s",
-                ((quantile(0.5, "request_duration_seconds", WHO, VERSION), LEGEND),),
+                ((quantile(0.5, "request_duration_seconds", WHO, ASKED), LEGEND),),
             ),
             Panel(
                 "What CanaryWorse compares",
-                "Failures of a version over ten minutes, and those of all others of its model.",
+                "Failures of a version over ten minutes, and those of all others of its model. It speaks of candidates "
+                "alone, and where both have 100 requests.",
                 "percentunit",
                 (
                     (f"modelyard:version_errors:ratio_increase10m{{{VERSION}}}", f"{LEGEND} own"),
@@ -71,7 +75,8 @@ BOARD = Board(
             ),
             Panel(
                 "What CanarySlower compares",
-                "99th percentile of a version over ten minutes, and that of all others of its model.",
+                "99th percentile of a version over ten minutes, and that of all others of its model. It speaks of "
+                "candidates alone, and where both have 300 requests.",
                 "s",
                 (
                     (f"modelyard:version_duration_seconds:p99_rate10m{{{VERSION}}}", f"{LEGEND} own"),
@@ -82,7 +87,7 @@ BOARD = Board(
                 "Requests",
                 "Requests a second to each version.",
                 "reqps",
-                ((rate("requests_total", WHO, VERSION), LEGEND),),
+                ((rate("requests_total", WHO, ASKED), LEGEND),),
             ),
         ),
         "Inputs and answers": (

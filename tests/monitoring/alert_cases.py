@@ -1,7 +1,6 @@
 """For every alert what sets it off, and what is close to that and must not. promtool plays both.
 
-Series are in the notation of promtool (`0+60x180`: from 0, 60 more a minute, 180 times), a point a minute. Unless a
-case says otherwise it is asked at minute 180.
+Unless a case says otherwise it is asked at minute 180.
 """
 
 from __future__ import annotations
@@ -9,12 +8,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-MINUTES = 180
-POD = 'job="modelyard", namespace="shop", service="digits-server", pod="digits-0"'
+from tests.monitoring.alert_series import (
+    MINUTES,
+    POD,
+    Series,
+    backend,
+    cached,
+    default,
+    device,
+    drifted,
+    durations,
+    objectives,
+    on,
+    queued,
+    redis,
+    requests,
+    rising,
+    sample,
+    steady,
+    timed,
+)
+
 WHERE = {"namespace": "shop", "service": "digits-server"}
 MODEL = {**WHERE, "model": "digits"}
 VERSION = {**MODEL, "version": "2"}
-Series = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -29,105 +46,22 @@ class Case:
 
 @dataclass(frozen=True)
 class Pair:
-    """One that fires, one that stays silent, and why it may."""
+    """One that fires, one that stays silent, and why it may; more of both where the alert has several edges."""
 
     fires: Case
     silent: Series
     why: str
     silent_minute: int = MINUTES
+    also_fires: Mapping[str, Case] = field(default_factory=dict)
+    also_silent: Mapping[str, Series] = field(default_factory=dict)
 
+    def firing(self) -> dict[str, Case]:
+        """What each shows to the case."""
+        return {"": self.fires, **self.also_fires}
 
-def sample(name: str, model: bool = True, **labels: str) -> str:
-    """A series of the pod; `model` gives it the model `digits`."""
-    named = {**({"model": "digits"} if model else {}), **labels}
-    more = "".join(f', {key}="{value}"' for key, value in named.items())
-    return f"modelyard_{name}{{{POD}{more}}}"
-
-
-def rising(a_minute: float, minutes: int = MINUTES) -> str:
-    """A counter."""
-    return f"0+{a_minute:g}x{minutes}"
-
-
-def steady(value: float, minutes: int = MINUTES) -> str:
-    """A gauge."""
-    return f"{value:g}x{minutes}"
-
-
-def requests(ok: float, minutes: int = MINUTES, version: str = "2", service: str = "", **bad: float) -> dict[str, str]:
-    """Requests a minute by outcome."""
-    made = {
-        sample("requests_total", version=version, protocol="http", outcome=outcome): rising(rate, minutes)
-        for outcome, rate in {"ok": ok, **bad}.items()
-    }
-    return {key.replace("digits-server", service): value for key, value in made.items()} if service else made
-
-
-def objectives(
-    availability: float = 0.999, latency: float = 0.99, seconds: float = 1, minutes: int = MINUTES
-) -> Series:
-    """The gauges that come from model.yaml."""
-    return {
-        sample("slo_objective_ratio", objective="availability"): steady(availability, minutes),
-        sample("slo_objective_ratio", objective="latency"): steady(latency, minutes),
-        sample("slo_latency_threshold_seconds"): steady(seconds, minutes),
-    }
-
-
-def durations(quick: float, slow: float, minutes: int = MINUTES, version: str = "2") -> dict[str, str]:
-    """Requests a minute that take under 0.5 s and between 1 s and 2.5 s."""
-    counts = {"0.5": quick, "1.0": quick, "2.5": quick + slow, "+Inf": quick + slow}
-    name = "request_duration_seconds"
-    made = {
-        sample(f"{name}_bucket", version=version, protocol="http", le=le): rising(n, minutes)
-        for le, n in counts.items()
-    }
-    return made | {sample(f"{name}_count", version=version, protocol="http"): rising(quick + slow, minutes)}
-
-
-def candidate(quick: float, slow: float) -> dict[str, str]:
-    """Requests a minute to version 3, on a service of its own."""
-    made = {**requests(quick + slow, version="3"), **durations(quick, slow, version="3")}
-    return {key.replace("digits-server", "digits-canary"): value for key, value in made.items()}
-
-
-def queued(quick: float, slow: float) -> dict[str, str]:
-    """Runs a minute whose oldest row waited under 0.1 s, and between 0.5 s and 1 s."""
-    counts = {"0.1": quick, "0.5": quick, "1.0": quick + slow, "+Inf": quick + slow}
-    return {sample("stage_duration_seconds_bucket", stage="queue", le=le): rising(n) for le, n in counts.items()}
-
-
-def cached(hits: str, misses: str) -> dict[str, str]:
-    """Rows that the cache knew and did not."""
-    return {
-        sample("cache_rows_total", result="hit_memory"): hits,
-        sample("cache_rows_total", result="miss"): misses,
-        sample("cache_rows_total", result="bypass"): rising(500),
-    }
-
-
-def redis(up: str, operations: float) -> dict[str, str]:
-    """The Redis tier."""
-    return {
-        f"modelyard_cache_up{{{POD}}}": up,
-        f'modelyard_cache_operation_duration_seconds_count{{{POD}, tier="redis", op="get"}}': rising(operations),
-        f'modelyard_cache_errors_total{{{POD}, tier="redis", op="get", reason="timeout"}}': steady(0),
-    }
-
-
-def drifted(first: float, second: float) -> dict[str, str]:
-    """Rows a minute in the two bins of a feature whose reference is half and half."""
-    bins = {"0": first, "1": second}
-    seen = {sample("feature_observations_total", version="2", feature="age", bin=b): rising(n) for b, n in bins.items()}
-    return seen | {sample("feature_reference_ratio", version="2", feature="age", bin=b): steady(0.5) for b in bins}
-
-
-def device(used: float) -> dict[str, str]:
-    """Device memory of 100 bytes."""
-    return {
-        sample("gpu_memory_used_bytes", model=False, gpu="0"): steady(used),
-        sample("gpu_memory_limit_bytes", model=False, gpu="0"): steady(100),
-    }
+    def staying_silent(self) -> dict[str, Series]:
+        """Why to the series."""
+        return {self.why: self.silent, **self.also_silent}
 
 
 def _burn(minutes: int, fires: Series, silent: Series, value: str, why: str) -> Pair:
@@ -140,11 +74,12 @@ FEW = {**objectives(), **requests(3, error=1)}
 
 UP = f"up{{{POD}}}"
 READY, DEFAULT = sample("model_ready", version="2"), sample("model_default", version="2")
-DEGRADED = sample("backend_degraded", version="2")
 BUILDS = sample("engine_builds_total", backend="tensorrt", result="differs")
-CANDIDATE = {**MODEL, "service": "digits-canary", "version": "3"}
-STABLE = requests(1000, error=10)
-STEADY = {**requests(1000), **durations(1000, 0)}
+CANARY, OTHER_CANARY = "digits-canary", "digits-ensemble-canary"
+CANDIDATE = {**MODEL, "service": CANARY, "version": "3"}
+BESIDE = {**MODEL, "version": "3"}
+STABLE = {**requests(1000, error=10), **default("2")}
+STEADY = {**timed(1000, 0, "2"), **default("2")}
 STORE = sample("store_up", model=False, store="s3://models")
 
 PAIRS: dict[str, Pair] = {
@@ -212,10 +147,14 @@ PAIRS: dict[str, Pair] = {
         "model.yaml allows 2.5 s in all",
     ),
     "FallbackActive": Pair(
-        Case({DEGRADED: "0x100 1x80"}, VERSION), {DEGRADED: "0x172 1x8"}, "it may come back: eight minutes only"
+        Case(backend("0x100 1x80", "1x100 0x80"), VERSION),
+        backend("0x172 1x8", "1x172 0x8"),
+        "it may come back: eight minutes only",
     ),
     "EngineBuildFailed": Pair(
-        Case({BUILDS: "0x170 1x10"}, {**MODEL, "result": "differs"}), {BUILDS: "0x10 1x170"}, "that was hours ago"
+        Case({BUILDS: "0x170 1x10"}, {**MODEL, "result": "differs"}),
+        {BUILDS: "0x10 1x170"},
+        "that was hours ago",
     ),
     "GpuMemoryHigh": Pair(
         Case(device(97), {**WHERE, "pod": "digits-0", "gpu": "0"}, "97%"), device(94), "room for a batch"
@@ -242,14 +181,76 @@ PAIRS: dict[str, Pair] = {
         "600 rows in the hour are too few",
     ),
     "CanaryWorse": Pair(
-        Case({**STABLE, **requests(90, service="digits-canary", version="3", error=10)}, CANDIDATE, "10%"),
-        {**STABLE, **requests(97.5, service="digits-canary", version="3", error=2.5)},
+        Case({**STABLE, **on(CANARY, requests(90, version="3", error=10), default("3"))}, CANDIDATE, "10%"),
+        {**STABLE, **on(CANARY, requests(97.5, version="3", error=2.5), default("3"))},
         "not twice the failures of the others and one in a hundred more",
+        also_fires={
+            "half of the traffic": Case(
+                {**requests(200), **default("2"), **on(CANARY, requests(0, version="3", error=200), default("3"))},
+                CANDIDATE,
+                "100%",
+            ),
+            "the larger part of it": Case(
+                {**requests(200), **default("2"), **on(CANARY, requests(0, version="3", error=300), default("3"))},
+                CANDIDATE,
+                "100%",
+            ),
+            "one server has both versions": Case(
+                {**STABLE, **requests(90, version="3", error=10), **default("3", steady(0))}, BESIDE, "10%"
+            ),
+        },
+        also_silent={
+            "a member of an ensemble that is a candidate": {
+                **requests(2000),
+                **default("2"),
+                **on(OTHER_CANARY, requests(97, protocol="ensemble", shed=3), default("2")),
+            },
+            "two services with the same model, and no candidate": {
+                **requests(2000),
+                **default("2"),
+                **on("digits-batch", requests(97, shed=3), default("2")),
+            },
+            "what is worse is the default": {
+                **requests(90, error=10),
+                **default("2"),
+                **requests(1000, version="3"),
+                **default("3", steady(0)),
+            },
+            "it was the default until five minutes ago": {
+                **requests(200, version="3"),
+                **default("3", "0x175 1x5"),
+                **requests(100, version="2", error=100),
+                **default("2", "1x175 0x5"),
+            },
+            "of the others too few are left": {
+                **requests(9),
+                **default("2"),
+                **on(CANARY, requests(0, version="3", error=200), default("3")),
+            },
+        },
     ),
     "CanarySlower": Pair(
-        Case({**STEADY, **candidate(95, 5)}, CANDIDATE, "2.2s"),
-        {**STEADY, **candidate(24, 1)},
+        Case({**STEADY, **on(CANARY, timed(95, 5, "3"), default("3"))}, CANDIDATE, "2.2s"),
+        {**STEADY, **on(CANARY, timed(24, 1, "3"), default("3"))},
         "one request in a hundred of 250 is too few to tell",
+        also_fires={
+            "the larger part of the traffic": Case(
+                {**STEADY, **on(CANARY, timed(1900, 100, "3"), default("3"))}, CANDIDATE, "2.2s"
+            ),
+            "one server has both versions": Case(
+                {**STEADY, **timed(95, 5, "3"), **default("3", steady(0))}, BESIDE, "2.2s"
+            ),
+        },
+        also_silent={
+            "a member of an ensemble that is a candidate": {
+                **STEADY,
+                **on(OTHER_CANARY, timed(95, 0, "2"), timed(0, 50, "2", "ensemble"), default("2")),
+            },
+            "two services with the same model, and no candidate": {
+                **STEADY,
+                **on("digits-batch", timed(95, 5, "2"), default("2")),
+            },
+        },
     ),
     "Watchdog": Pair(Case({}, {}), {}, "it never is: see its test"),
 }

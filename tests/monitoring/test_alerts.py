@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from monitoring.queries import rule_documents, selectors
-from tests.monitoring.alert_cases import PAIRS, Case, Series
+from tests.monitoring.alert_cases import PAIRS, Case
+from tests.monitoring.alert_series import Series
 from tests.tools.prometheus import tool
 
 ALERTS = {rule["alert"]: rule for rule in rule_documents() if "alert" in rule}
@@ -73,14 +74,16 @@ def test_every_alert_has_its_pair() -> None:
 
 @pytest.mark.parametrize("alert", ALERTS)
 def test_an_alert_fires(alert: str, tmp_path: Path) -> None:
-    case = PAIRS[alert].fires
-    assert play([scenario(case.series, case.minute, alert, [expected(alert, case)])], tmp_path, alert) == ""
+    for what, case in PAIRS[alert].firing().items():
+        said = [scenario(case.series, case.minute, alert, [expected(alert, case)])]
+        assert play(said, tmp_path, alert) == "", what
 
 
 @pytest.mark.parametrize("alert", sorted(set(ALERTS) - {WATCHDOG}))
 def test_an_alert_stays_silent(alert: str, tmp_path: Path) -> None:
     pair = PAIRS[alert]
-    assert play([scenario(pair.silent, pair.silent_minute, alert, [])], tmp_path, alert) == "", pair.why
+    for why, series in pair.staying_silent().items():
+        assert play([scenario(series, pair.silent_minute, alert, [])], tmp_path, alert) == "", why
 
 
 def test_the_watchdog_is_never_silent(tmp_path: Path) -> None:
