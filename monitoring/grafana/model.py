@@ -147,8 +147,8 @@ BOARD = Board(
             ),
             Panel(
                 "Rows looked at",
-                "Rows of the last hour that drift is measured on (below 1,000 it is noise), and those "
-                "that were skipped under load.",
+                "Rows of the last hour that drift is measured on (below 1,000 it is noise), those that were skipped "
+                "under load, and those of the reference (below 150 it is noise as well).",
                 "short",
                 (
                     (
@@ -159,6 +159,7 @@ BOARD = Board(
                         f"sum by (model, version) (increase(modelyard_drift_skipped_rows_total{{{VERSION}}}[1h]))",
                         "{{model}} {{version}} skipped",
                     ),
+                    (most("drift_reference_rows", "model, version", VERSION), "{{model}} {{version}} reference"),
                 ),
             ),
         ),

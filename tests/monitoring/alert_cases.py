@@ -13,6 +13,7 @@ from tests.monitoring.alert_series import (
     POD,
     Series,
     backend,
+    beyond,
     cached,
     default,
     device,
@@ -75,6 +76,7 @@ FEW = {**objectives(), **requests(3, error=1)}
 UP = f"up{{{POD}}}"
 READY, DEFAULT = sample("model_ready", version="2"), sample("model_default", version="2")
 BUILDS = sample("engine_builds_total", backend="tensorrt", result="differs")
+REFUSED = sample("model_load_failures_total")
 CANARY, OTHER_CANARY = "digits-canary", "digits-ensemble-canary"
 CANDIDATE = {**MODEL, "service": CANARY, "version": "3"}
 BESIDE = {**MODEL, "version": "3"}
@@ -135,6 +137,10 @@ PAIRS: dict[str, Pair] = {
         Case({**objectives(), **requests(100), **durations(95, 5)}, MODEL, "2.2s"),
         {**objectives(), **requests(10), **durations(8, 2)},
         "ten requests a minute say nothing of one in a hundred",
+        also_fires={
+            "at the last edge": Case({**objectives(seconds=10), **requests(100), **beyond(10, 5)}, MODEL, "10s"),
+        },
+        also_silent={"all within the last edge": {**objectives(seconds=10), **requests(100), **beyond(10, 0)}},
     ),
     "Shedding": Pair(
         Case({**requests(95, shed=5), sample("shed_total", reason="deadline"): rising(5)}, MODEL, "5%"),
@@ -145,16 +151,30 @@ PAIRS: dict[str, Pair] = {
         Case({**objectives(), **requests(100), **queued(50, 50)}, MODEL, "950ms"),
         {**objectives(seconds=2.5), **requests(100), **queued(50, 50)},
         "model.yaml allows 2.5 s in all",
+        also_fires={
+            f"{seconds} s in all": Case(
+                {**objectives(seconds=seconds), **requests(100), **queued(9, 0, 91)}, MODEL, "5s"
+            )
+            for seconds in (5, 10)
+        },
+        also_silent={"nobody waits": {**objectives(seconds=10), **requests(100), **queued(100, 0)}},
     ),
     "FallbackActive": Pair(
         Case(backend("0x100 1x80", "1x100 0x80"), VERSION),
         backend("0x172 1x8", "1x172 0x8"),
         "it may come back: eight minutes only",
+        also_fires={
+            "a device, and never an engine": Case(backend(steady(1), steady(0), builds=steady(1)), VERSION),
+            "from one device backend to the next": Case(backend(steady(1), steady(1)), VERSION),
+        },
+        also_silent={"a machine without a device": backend(steady(1), steady(0))},
     ),
     "EngineBuildFailed": Pair(
         Case({BUILDS: "0x170 1x10"}, {**MODEL, "result": "differs"}),
         {BUILDS: "0x10 1x170"},
         "that was hours ago",
+        also_fires={"before the first scrape": Case({BUILDS: "_x170 1x10"}, {**MODEL, "result": "differs"})},
+        also_silent={"before the first scrape, hours ago": {BUILDS: steady(1)}, "none failed": {BUILDS: "_x170 0x10"}},
     ),
     "GpuMemoryHigh": Pair(
         Case(device(97), {**WHERE, "pod": "digits-0", "gpu": "0"}, "97%"), device(94), "room for a batch"
@@ -168,6 +188,13 @@ PAIRS: dict[str, Pair] = {
     "StoreDown": Pair(
         Case({STORE: "1x100 0x80"}, {**WHERE, "store": "s3://models"}), {STORE: "1x172 0x8"}, "eight minutes only"
     ),
+    "VersionRefused": Pair(
+        Case({REFUSED: "0x170 1x10"}, MODEL),
+        {REFUSED: "1x100 2x80"},
+        "that was an hour ago",
+        also_fires={"before the first scrape": Case({REFUSED: "_x170 2x10"}, MODEL)},
+        also_silent={"a server that has just started": {REFUSED: "_x170 0x10"}},
+    ),
     "InputInvalidRatio": Pair(
         Case(
             {**requests(90, client_error=10), sample("input_invalid_total", reason="shape"): rising(10)}, MODEL, "10%"
@@ -179,6 +206,7 @@ PAIRS: dict[str, Pair] = {
         Case(drifted(90, 10), {**VERSION, "feature": "age"}, "878.9m"),
         drifted(9, 1),
         "600 rows in the hour are too few",
+        also_silent={"a reference of 149 rows says nothing": drifted(90, 10, reference=149)},
     ),
     "CanaryWorse": Pair(
         Case({**STABLE, **on(CANARY, requests(90, version="3", error=10), default("3"))}, CANDIDATE, "10%"),

@@ -100,11 +100,16 @@ def test_a_shift_fires_within_its_window_and_chance_does_not(version: Path, tmp_
 
 
 def _reference_series(known: Reference, versions: list[str]) -> list[dict[str, str]]:
-    return [
+    shares = [
         {"series": _name("modelyard_feature_reference_ratio", version, f, place), "values": f"{share!r}x30"}
         for version in versions
         for f in known.features
         for place, share in enumerate(f.ratios)
+    ]
+    rows = "modelyard_drift_reference_rows"
+    return shares + [
+        {"series": f'{rows}{{model="{NAME}", version="{version}"}}', "values": f"{known.rows}x30"}
+        for version in versions
     ]
 
 
