@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A share of the traffic for a new image, beside the version that serves: the weights of the service's HTTPRoute.
 set -euo pipefail
-HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+SELF=$(readlink -f "${BASH_SOURCE[0]}" 2> /dev/null) || SELF=${BASH_SOURCE[0]}
+HERE=$(CDPATH='' cd -- "$(dirname -- "$SELF")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=lib/common.sh
 . "$HERE/lib/common.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/pods.sh

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -140,9 +141,37 @@ def test_no_cluster(cluster: Scene, name: str, tmp_path: Path) -> None:
     assert cluster.run(name, *GOOD[name], KUBECONFIG=str(nobody)).code == NO_CLUSTER
 
 
+def link_tools(folder: Path) -> list[str]:
+    """What the scripts say that they need, and bash. Returns their names."""
+    found = re.search(r"^readonly TOOLS='(.*)'$", (SCRIPTS / "lib" / "common.sh").read_text(), re.MULTILINE)
+    assert found
+    names = found[1].split()
+    for name in ("bash", *names):
+        (folder / name).symlink_to(str(shutil.which(name)))
+    return names
+
+
+def test_a_missing_tool_is_named_and_no_other_is_needed(cluster: Scene, tmp_path: Path) -> None:
+    names = link_tools(tmp_path)
+    (tmp_path / "kubectl").symlink_to(FAKE / "kubectl")
+    done = cluster.run("rollout.sh", "digits", ONE, "--watch", "0", PATH=str(tmp_path))
+    assert (done.code, "command not found" in done.err) == (0, False), done
+    for name in sorted({*names} - {"dirname"}):  # without dirname the scripts do not find themselves
+        (tmp_path / name).rename(tmp_path / "hidden")
+        done = cluster.run("rollout.sh", "digits", TWO, PATH=str(tmp_path))
+        assert (done.code, cluster.calls, f"error: {name} is not on PATH" in done.err) == (MISSING, [], True), done
+        (tmp_path / "hidden").rename(tmp_path / name)
+
+
+def test_no_folder_for_what_comes_in_between(cluster: Scene, tmp_path: Path) -> None:
+    for name in NAMES:
+        done = cluster.run(name, *GOOD[name], TMPDIR=str(tmp_path / "absent"))
+        assert (done.code, cluster.calls) == (MISSING, []), done
+        assert done.err.startswith("error: no folder can be made in ")
+
+
 def test_no_kubectl(cluster: Scene, tmp_path: Path) -> None:
-    for tool in ("bash", "dirname", "basename", "mktemp", "rm"):
-        (tmp_path / tool).symlink_to(f"/usr/bin/{tool}")
+    link_tools(tmp_path)
     for name in NAMES:
         done = cluster.run(name, *GOOD[name], PATH=str(tmp_path))
         assert (done.code, "kubectl is not installed" in done.err) == (NO_CLUSTER, True), done
@@ -165,6 +194,17 @@ def test_the_folder_of_the_caller_does_not_matter(cluster: Scene, tmp_path: Path
     )
     assert done.returncode == 3, done
     assert FAKE.exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_finds_its_library_through_a_link_and_with_a_path_for_cd(name: str, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(SCRIPTS / name)
+    environment = os.environ | {"CDPATH": str(ROOT)}
+    for command in (f"deploy/k8s/{name}", str(tmp_path / "link")):
+        done = subprocess.run(
+            [command, "--help"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done
 
 
 def test_an_old_kubectl_will_do(tmp_path: Path) -> None:

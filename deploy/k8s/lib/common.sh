@@ -7,9 +7,10 @@
 #     revisions           its history, one line for each
 #     change              the only way in which anything is changed; with --dry-run it says so and does nothing
 #
-# bash 3.2 (macOS), awk and kubectl are enough; --prometheus needs curl.
+# bash 3.2 (macOS), kubectl and what every Unix has (TOOLS) are enough; --prometheus needs curl.
 
 export LC_ALL=C # a decimal point everywhere
+readonly TOOLS='awk cat cut dirname grep mkdir mktemp mv rm sed sleep sort tail tr'
 
 readonly DONE=0 FAILED=1 USAGE=2 NOTHING=3 LATE=4 BROKEN=5 NO_CLUSTER=6 WRONG_CONTEXT=7 MISSING=8 INTERRUPTED=130
 
@@ -56,23 +57,29 @@ watch_options() {
 TABLE
 }
 
-say() { printf '%s\n' "$*"; }
-warn() { printf 'warning: %s\n' "$*" >&2; }
+# That nobody reads any more is no reason to leave the work half done (see `begin` for SIGPIPE).
+say() { printf '%s\n' "$*" 2> /dev/null || true; }
+warn() { say "warning: $*" >&2; }
 
 # die CODE WHAT [NEXT]: one line on stderr, and what to do next.
 die() {
-    printf 'error: %s\n' "$2" >&2
-    if [ $# -gt 2 ]; then printf 'next: %s\n' "$3" >&2; fi
+    say "error: $2" >&2
+    if [ $# -gt 2 ]; then say "next: $3" >&2; fi
     exit "$1"
 }
 
-usage_error() { die "$USAGE" "$1" "$(basename "$0") --help"; }
+usage_error() { die "$USAGE" "$1" "${0##*/} --help"; }
 
 # --- options ---------------------------------------------------------------------------------------------------------
 
 begin() {
+    local tool
     parse "$@"
-    FOLDER=$(mktemp -d)
+    for tool in $TOOLS; do
+        command -v "$tool" > /dev/null || die "$MISSING" "$tool is not on PATH; nothing was changed"
+    done
+    FOLDER=$(mktemp -d 2> /dev/null) || die "$MISSING" "no folder can be made in ${TMPDIR:-/tmp}; nothing was changed" "set TMPDIR to a folder that you may write in"
+    trap '' PIPE
     trap 'stop_child; rm -rf "$FOLDER"' EXIT
     exec 9>&2 # a signal may come while the output of a function goes into a file
     trap interrupted INT TERM HUP
@@ -234,7 +241,7 @@ revision_of() { revisions "$2" | awk -F '|' -v hash="$1" '$2 == hash {print $1}'
 
 show_history() {
     say "history of $1 (the last one is current):"
-    revisions "$1" | awk -F '|' '{printf "  %4s  %-40s  %-20s  %s\n", $1, $3, ($6 == "" ? "" : "version " $6), $8}'
+    say "$(revisions "$1" | awk -F '|' '{printf "  %4s  %-40s  %-20s  %s\n", $1, $3, ($6 == "" ? "" : "version " $6), $8}')"
 }
 
 # rollable NAME: Kubernetes would wait forever, or there would be nobody to ask.
@@ -263,7 +270,7 @@ stop_child() { if [ -n "$CHILD" ]; then kill "$CHILD" 2> /dev/null || true; fi; 
 interrupted() {
     trap '' INT TERM HUP
     stop_child
-    printf '\ninterrupted: %s\n' "${STATE:-nothing was changed}" >&9
-    printf 'next: %s\n' "${NEXT:-run it again when it suits}" >&9
+    say $'\n'"interrupted: ${STATE:-nothing was changed}" >&9
+    say "next: ${NEXT:-run it again when it suits}" >&9
     exit "$INTERRUPTED"
 }

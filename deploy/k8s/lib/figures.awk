@@ -1,10 +1,10 @@
 # Requests of one model in the expositions of some pods: `requests bad refused p99`, p99 in seconds or -.
-# Files below a folder `before/` are taken off. -v service: the model's name as it stands in Kubernetes names.
+# Files in a folder `before/` are taken off. -v service: the model's name as it stands in Kubernetes names.
 #   bad       error, timeout, shed          refused   client_error: what callers are said to have done wrong
 # With -v what=answers: what the pod serves instead, in the lines of tell.py's `answers`.
 # Members of an ensemble are left out: their requests are counted at the ensemble. p99 as histogram_quantile has it.
 
-FNR == 1 { sign = FILENAME ~ /\/before\// ? -1 : 1 }
+FNR == 1 { sign = FILENAME ~ /\/before\/[^\/]*$/ ? -1 : 1 }
 
 /^modelyard_(requests_total|request_duration_seconds_bucket)\{/ {
     if (label("protocol") == "ensemble" || plain(label("model")) != service) next

@@ -71,7 +71,7 @@ image_patch() {
     local tag=${1##*/} label=null
     tag=${tag%%@*}
     case $tag in *:*) tag=${tag#*:} && [[ $tag =~ ^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$ ]] && label="\"$tag\"" ;; esac
-    printf '{"metadata":{"annotations":{"kubernetes.io/change-cause":"%s %s","modelyard.dev/served":null,"modelyard.dev/rolled-back":null}},' "$(basename "$0")" "$1"
+    printf '{"metadata":{"annotations":{"kubernetes.io/change-cause":"%s %s","modelyard.dev/served":null,"modelyard.dev/rolled-back":null}},' "${0##*/}" "$1"
     printf '"spec":{"template":{"metadata":{"labels":{"app.kubernetes.io/version":%s},"annotations":{"modelyard.dev/model-digest":%s}},' "$label" "$(quoted_or_null "$2")"
     printf '"spec":{"containers":[{"name":"server","image":"%s"}]}}}}' "$1"
 }
@@ -132,7 +132,7 @@ watch_new() {
         if [ -n "$WHY" ]; then return 1; fi
     done
     if [ -n "$UNKNOWN" ]; then warn "Prometheus did not answer, or knew nothing of these pods: their own figures were taken then"; fi
-    tell_figures "$old" "$FIGURES"
+    say "$(tell_figures "$old" "$FIGURES")"
 }
 
 # Prometheus needs two scrapes to see anything grow.
