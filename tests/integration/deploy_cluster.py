@@ -77,6 +77,19 @@ class Scene:
         containers = self.cluster.deployments[deployment]["spec"]["template"]["spec"]["containers"]
         return str(next(one["image"] for one in containers if one["name"] == "server"))
 
+    def set_image(self, image: str, deployment: str = SERVER) -> None:
+        """By somebody else: nothing but the image changes."""
+        with self.cluster.changed:
+            document = self.cluster.deployment(deployment)
+            document["spec"]["template"]["spec"]["containers"][1]["image"] = image
+            self.cluster.replace(deployment, document)
+
+    def scale(self, replicas: int, deployment: str = SERVER) -> None:
+        with self.cluster.changed:
+            document = self.cluster.deployment(deployment)
+            document["spec"]["replicas"] = replicas
+            self.cluster.replace(deployment, document)
+
     def annotations(self, deployment: str = SERVER) -> dict[str, str]:
         found: dict[str, str] = self.cluster.deployments[deployment]["metadata"]["annotations"]
         return found

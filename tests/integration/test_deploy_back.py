@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.cluster.state import NEVER, Image
-from tests.integration.deploy_cluster import DIGESTS, ONE, SERVER, TWO, Scene, scene
+from tests.integration.deploy_cluster import DIGESTS, ONE, QUICK, SERVER, TWO, Scene, scene
 
 NOTHING, LATE, BROKEN, MISSING = 3, 4, 5, 8
 THREE = "modelyard-digits:0.3.0"
@@ -87,6 +87,17 @@ def test_what_another_revision_served_is_not_expected(cluster: Scene) -> None:
     first["metadata"]["annotations"][SERVED] = f"otherhash 5 {DIGESTS['3']}"
     done = cluster.run("rollback.sh", "digits")
     assert (done.code, cluster.image()) == (0, ONE), done
+
+
+def test_what_was_expected_of_another_image_is_not_expected(cluster: Scene) -> None:
+    """`kubectl apply` brings the next image, and leaves what was noted on the pods for the one before."""
+    four = "modelyard-digits:0.4.0"
+    cluster.cluster.images |= {THREE: Image("3", DIGESTS["3"]), four: Image("4", "4" * 64)}
+    assert cluster.run("rollout.sh", "digits", ONE, *QUICK, "--digest", DIGESTS["1"]).code == 0
+    cluster.set_image(THREE)
+    cluster.set_image(four)
+    done = cluster.run("rollback.sh", "digits")
+    assert (done.code, cluster.image()) == (0, THREE), done
 
 
 @pytest.mark.parametrize(("key", "value"), [("paused", True), ("replicas", 0)])

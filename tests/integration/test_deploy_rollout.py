@@ -46,7 +46,7 @@ def test_a_rollout_is_checked_noted_and_not_repeated(cluster: Scene) -> None:
     notes = cluster.annotations()
     assert notes["kubernetes.io/change-cause"] == f"rollout.sh {TWO}"
     template = cluster.cluster.deployments[SERVER]["spec"]["template"]["metadata"]
-    assert template["annotations"]["modelyard.dev/model-digest"] == DIGESTS["2"][:12]
+    assert template["annotations"]["modelyard.dev/model-digest"] == f"{DIGESTS['2'][:12]} {TWO}"
     assert template["labels"]["app.kubernetes.io/version"] == "0.2.0"
     again = cluster.run("rollout.sh", "digits", TWO, *QUICK)
     assert (again.code, "nothing to do" in again.out) == (0, True), again
@@ -192,10 +192,7 @@ def test_what_somebody_else_sets_meanwhile_is_left_alone(cluster: Scene) -> None
     cluster.cluster.images[other] = Image("3", DIGESTS["3"], ready_seconds=NEVER)
     process = cluster.start("rollout.sh", "digits", TWO, "--timeout", "6")
     until(lambda: any("status" in call for call in cluster.calls), "it waits", 60)
-    with cluster.cluster.changed:
-        document = cluster.cluster.deployment(SERVER)
-        document["spec"]["template"]["spec"]["containers"][1]["image"] = other
-        cluster.cluster.replace(SERVER, document)
+    cluster.set_image(other)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, cluster.image()) == (MISSING, other), err
     assert "somebody else" in err

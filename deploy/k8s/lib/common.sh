@@ -225,14 +225,16 @@ readonly REVISIONS_TEMPLATE='{{range .items}}{{$a := .metadata.annotations}}{{ra
 
 # revisions NAME: revision|hash|image|expected digest|served digest|served version|earlier numbers|"change cause", oldest
 # first. D_SELECTOR has been read. A ReplicaSet without a revision has not been seen by its controller yet. What was
-# served is noted with the hash of its revision: Kubernetes copies a Deployment's annotations to whatever comes next.
+# served is noted with the hash of its revision: Kubernetes copies a Deployment's annotations to whatever comes next. What
+# is expected is noted with its image: an apply changes the image and leaves the note.
 revisions() {
     local text
     text=$(look get replicasets -l "$D_SELECTOR" -o "go-template=$REVISIONS_TEMPLATE" 2> "$FOLDER/errors") || unreadable "history of $1"
     awk -F '|' -v owner="$1" '$1 == owner && $2 ~ /^[0-9]+$/ {
+        split($5, expected, " ")
         split($6, served, " ")
         own = served[1] == $3
-        print $2 "|" $3 "|" $4 "|" $5 "|" (own ? served[3] : "") "|" (own ? served[2] : "") "|" $7 "|" $8
+        print $2 "|" $3 "|" $4 "|" (expected[2] == $4 ? expected[1] : "") "|" (own ? served[3] : "") "|" (own ? served[2] : "") "|" $7 "|" $8
     }' <<< "$text" | sort -t '|' -k 1,1n
 }
 

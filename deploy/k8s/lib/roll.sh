@@ -72,7 +72,7 @@ image_patch() {
     tag=${tag%%@*}
     case $tag in *:*) tag=${tag#*:} && [[ $tag =~ ^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$ ]] && label="\"$tag\"" ;; esac
     printf '{"metadata":{"annotations":{"kubernetes.io/change-cause":"%s %s","modelyard.dev/served":null,"modelyard.dev/rolled-back":null}},' "${0##*/}" "$1"
-    printf '"spec":{"template":{"metadata":{"labels":{"app.kubernetes.io/version":%s},"annotations":{"modelyard.dev/model-digest":%s}},' "$label" "$(quoted_or_null "$2")"
+    printf '"spec":{"template":{"metadata":{"labels":{"app.kubernetes.io/version":%s},"annotations":{"modelyard.dev/model-digest":%s}},' "$label" "$(quoted_or_null "${2:+$2 $1}")"
     printf '"spec":{"containers":[{"name":"server","image":"%s"}]}}}}' "$1"
 }
 
