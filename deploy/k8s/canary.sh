@@ -40,30 +40,40 @@ TEXT
 # --- weights ---------------------------------------------------------------------------------------------------------
 
 # shellcheck disable=SC2016 # these are the template's own variables
-readonly ROUTES_TEMPLATE='{{range .items}}{{$of := .metadata.name}}{{range $i, $rule := .spec.rules}}{{range $j, $ref := $rule.backendRefs}}{{$of}}|{{$i}}|{{$j}}|{{$ref.name}}|{{with $ref.weight}}{{.}}{{else}}0{{end}}
+readonly ROUTES_TEMPLATE='{{range .items}}{{$of := .metadata.name}}{{range $i, $rule := .spec.rules}}{{range $j, $ref := $rule.backendRefs}}{{$of}}|{{$i}}|{{$j}}|{{$ref.name}}|{{$ref.weight}}
 {{end}}{{end}}{{end}}'
 
-# The places of both backends: kind|route|rule|place|backend|weight. Ends with 8 where no HTTPRoute splits the traffic.
-read_routes() {
+# find_routes FILE: of every rule that names both, the places of both backends: kind|route|rule|place|backend|weight. A
+# backend without a weight has 1. Rules that do not split the traffic are not ours.
+find_routes() {
     local kind
-    : > "$FOLDER/routes"
+    : > "$1"
     for kind in httproutes grpcroutes; do
         if look get "$kind.gateway.networking.k8s.io" -o "go-template=$ROUTES_TEMPLATE" > "$FOLDER/found" 2> "$FOLDER/errors"; then
-            awk -F '|' -v kind="$kind" -v stable="$DEPLOYMENT" -v canary="$CANARY" \
-                '$4 == stable || $4 == canary {print kind "|" $0}' "$FOLDER/found" >> "$FOLDER/routes"
+            awk -F '|' -v kind="$kind" -v stable="$DEPLOYMENT" -v canary="$CANARY" '
+                { rule = $1 "|" $2 }
+                $4 == stable { has_stable[rule] = 1 }
+                $4 == canary { has_canary[rule] = 1 }
+                $4 == stable || $4 == canary { rules[++n] = rule; lines[n] = kind "|" rule "|" $3 "|" $4 "|" ($5 ~ /^[0-9]+$/ ? $5 : 1) }
+                END { for (i = 1; i <= n; i++) if (has_stable[rules[i]] && has_canary[rules[i]]) print lines[i] }
+            ' "$FOLDER/found" >> "$1"
         elif [ "$kind" = httproutes ]; then
             answers_at_all || die "$NO_CLUSTER" "the cluster does not answer: $(last_line)" "kubectl cluster-info"
-            die "$MISSING" "HTTPRoutes cannot be read; is the Gateway API installed, and may you? nothing was changed" "kubectl get httproutes --namespace=$NAMESPACE"
+            die "$MISSING" "HTTPRoutes cannot be read; is the Gateway API installed, and may you? ${STATE:-nothing was changed}" "kubectl get httproutes --namespace=$NAMESPACE"
         fi
     done
-    if ! grep -q "^httproutes|.*|$CANARY|" "$FOLDER/routes" || ! grep -q "^httproutes|.*|$DEPLOYMENT|" "$FOLDER/routes"; then
-        die "$MISSING" "no HTTPRoute in namespace $NAMESPACE has $DEPLOYMENT and $CANARY among its backends; nothing was changed" \
+}
+
+# Ends with 8 where no HTTPRoute splits the traffic.
+read_routes() {
+    find_routes "$FOLDER/routes"
+    grep -q '^httproutes|' "$FOLDER/routes" ||
+        die "$MISSING" "no rule of an HTTPRoute in namespace $NAMESPACE has $DEPLOYMENT and $CANARY among its backends; nothing was changed" \
             "the overlay needs the components gateway and canary (docs/deploy.md)"
-    fi
     WEIGHT_NOW=$(awk -F '|' -v canary="$CANARY" '$5 == canary && $6 + 0 > most {most = $6 + 0} END {print most + 0}' "$FOLDER/routes")
 }
 
-# set_weights WEIGHT: of every route that names both. The names are tested in the same step: a route that was changed
+# set_weights WEIGHT: in every rule that names both. The names are tested in the same step: a route that was changed
 # meanwhile is refused by the API server, not half changed.
 set_weights() {
     local route operations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,6 +103,33 @@ def test_on_what_the_production_overlay_brings(cluster: Scene) -> None:
     assert cluster.weights("digits-grpc") == {SERVER: 80, CANARY: 20}
     promoted = cluster.run("canary.sh", "promote", "digits", *QUICK)
     assert (promoted.code, cluster.image(), replicas(cluster)) == (0, f"{image}.1", 0), promoted
+
+
+def test_only_rules_that_split_the_traffic_are_set(cluster: Scene) -> None:
+    """Not a route inside the cluster, not one between other services, not another rule of the same route."""
+    alone = {"backendRefs": [{"name": SERVER, "port": 80}]}
+    mixed = {
+        "backendRefs": [{"name": "wine-server", "port": 80, "weight": 30}, {"name": SERVER, "port": 80, "weight": 70}]
+    }
+    foreign = {"digits": alone, "inside": alone, "mixed": mixed}
+    for name, rule in foreign.items():
+        about = cluster.cluster.routes["digits"] | {"metadata": {"name": name}, "spec": {"rules": []}}
+        cluster.cluster.routes.setdefault(name, about)["spec"]["rules"].append(json.loads(json.dumps(rule)))
+    assert cluster.run("canary.sh", "start", "digits", TWO, "100", *QUICK).code == 0
+    assert cluster.weights() == {SERVER: 0, CANARY: 100}
+    assert {name: cluster.cluster.routes[name]["spec"]["rules"][-1] for name in foreign} == foreign
+    assert cluster.run("canary.sh", "abort", "digits").code == 0
+    assert cluster.weights() == {SERVER: 100, CANARY: 0}
+    assert {name: cluster.cluster.routes[name]["spec"]["rules"][-1] for name in foreign} == foreign
+
+
+def test_a_weight_that_is_not_said_is_1(cluster: Scene) -> None:
+    """An abort has something to do there."""
+    for route in cluster.cluster.routes.values():
+        for ref in route["spec"]["rules"][0]["backendRefs"]:
+            ref.pop("weight", None)
+    done = cluster.run("canary.sh", "abort", "digits")
+    assert (done.code, cluster.weights()) == (0, {SERVER: 100, CANARY: 0}), done
 
 
 def test_nothing_to_promote(cluster: Scene) -> None:
