@@ -58,7 +58,7 @@ find_routes() {
                 END { for (i = 1; i <= n; i++) if (has_stable[rules[i]] && has_canary[rules[i]]) print lines[i] }
             ' "$FOLDER/found" >> "$1"
         elif [ "$kind" = httproutes ]; then
-            answers_at_all || die "$NO_CLUSTER" "the cluster does not answer: $(last_line)" "kubectl cluster-info"
+            answers_at_all || die "$NO_CLUSTER" "the cluster does not answer: $(last_line)${STATE:+; $STATE}" "kubectl cluster-info"
             die "$MISSING" "HTTPRoutes cannot be read; is the Gateway API installed, and may you? ${STATE:-nothing was changed}" "kubectl get httproutes --namespace=$NAMESPACE"
         fi
     done
@@ -88,13 +88,25 @@ set_weights() {
         change patch "$route" --type=json --patch "[$operations]" 2> "$FOLDER/errors" ||
             die "$BROKEN" "the weights of $route cannot be set to $1: $(last_line)" "canary.sh abort $SERVICE"
     done 3< "$FOLDER/names"
+    WEIGHT_NOW=$1
     say "weights: $DEPLOYMENT $((100 - $1)), $CANARY $1"
+}
+
+# Ends with 8 where the weights are not those that were set here: an apply, an abort, another start.
+weights_untouched() {
+    local now
+    find_routes "$FOLDER/routes.now"
+    now=$(awk -F '|' -v canary="$CANARY" -v wanted="$WEIGHT_NOW" '
+        $6 != ($5 == canary ? wanted : 100 - wanted) {print $5 " has weight " $6; exit}
+        END {if (!NR) print "none splits the traffic"}' "$FOLDER/routes.now")
+    if [ -n "$now" ]; then somebody_else "the routes of $SERVICE: $now now"; fi
 }
 
 # --- start, promote, abort -------------------------------------------------------------------------------------------
 
 start() {
     local image=$1 weight=$2 stable_hash=$D_HASH stable_image=$D_IMAGE
+    NEW_HASH=''
     read_golden_rows "$D_HASH"
     find_model "$D_HASH"
     read_deployment "$CANARY"
@@ -108,22 +120,27 @@ start() {
     fi
     if [ "$D_REPLICAS" -lt "$REPLICAS" ]; then scale_canary "$REPLICAS"; fi
     if [ -n "$DRY_RUN" ]; then set_weights "$weight" && return 0; fi
-    settle "$CANARY" "$TIMEOUT" || give_up "$LATE" "the canary is not ready: $WHY"
-    read_deployment "$CANARY"
-    check_pods "$D_HASH" "$DIGEST" "$OLD_ROWS" || give_up "$FAILED" "$WHY"
+    settle "$CANARY" "$TIMEOUT" || give_up "$LATE" "$image" "the canary is not ready: $WHY"
+    untouched "$CANARY" '' "$image"
+    NEW_HASH=$D_HASH
+    check_pods "$NEW_HASH" "$DIGEST" "$OLD_ROWS" || give_up "$FAILED" "$image" "$WHY"
+    untouched "$CANARY" "$NEW_HASH"
     set_weights "$weight"
-    STATE="$CANARY has weight $weight and was not watched to the end"
-    watch_new "$CANARY" "$D_HASH" '0 0 0 -' "$stable_hash" || give_up "$FAILED" "$WHY"
-    keep "$CANARY" "$D_HASH"
+    STATE="$CANARY has weight $weight and was not watched to the end" ALSO_UNTOUCHED=weights_untouched
+    watch_new "$CANARY" "$NEW_HASH" '0 0 0 -' "$stable_hash" || give_up "$FAILED" "$image" "$WHY"
+    untouched "$CANARY" "$NEW_HASH"
+    weights_untouched
+    keep "$CANARY" "$NEW_HASH"
     say "done: $CANARY runs $image, version $VERSION, with $weight % of the traffic"
     say "next: canary.sh start $SERVICE $image HIGHER, then canary.sh promote $SERVICE; canary.sh abort $SERVICE takes it away"
 }
 
-# give_up CODE WHY: the stable version has never stopped serving.
+# give_up CODE IMAGE WHY: the stable version has never stopped serving.
 give_up() {
+    untouched "$CANARY" "$NEW_HASH" "$2"
     set_weights 0
     scale_canary 0
-    die "$1" "the canary was taken away: $2. $DEPLOYMENT serves everything" "kubectl --namespace=$NAMESPACE get events; then a mended image"
+    die "$1" "the canary was taken away: $3. $DEPLOYMENT serves everything" "kubectl --namespace=$NAMESPACE get events; then a mended image"
 }
 
 promote() {
@@ -135,10 +152,10 @@ promote() {
         if [ "$image" = "$stable_image" ]; then say "$DEPLOYMENT runs $image already, and there is no canary: nothing to do" && return 0; fi
         die "$NOTHING" "there is no canary to promote; nothing was changed" "canary.sh start $SERVICE IMAGE WEIGHT"
     fi
-    AFTER_FAILURE=take_away
+    CANARY_IMAGE=$image AFTER_FAILURE=take_own_away
     read_deployment "$DEPLOYMENT"
     roll "$DEPLOYMENT" "$image" "${DIGEST:-$digest}"
-    take_away
+    take_own_away
     say "next: rollback.sh $SERVICE goes back; write the tag into your overlay's images, or the next apply brings the old one"
 }
 
@@ -154,6 +171,12 @@ take_away() {
     set_weights 0
     scale_canary 0
     say "done: $DEPLOYMENT serves everything, $CANARY has no pods"
+}
+
+# After a promotion, which takes its time: not the canary that somebody else has begun meanwhile.
+take_own_away() {
+    read_deployment "$CANARY"
+    if [ "$D_IMAGE" = "$CANARY_IMAGE" ]; then take_away; else warn "somebody else has set $CANARY to $D_IMAGE meanwhile: left as it is"; fi
 }
 
 scale_canary() {

@@ -47,7 +47,7 @@ choose_target() {
 }
 
 go_back() {
-    local number=$1 hash=$2 image=$3 expected=$4
+    local number=$1 hash=$2 image=$3 expected=$4 well=1
     if [ "$hash" = "$D_HASH" ]; then
         say "$DEPLOYMENT is at revision $D_REVISION ($image) already: nothing to undo"
     else
@@ -56,11 +56,14 @@ go_back() {
     fi
     if [ -n "$DRY_RUN" ]; then return 0; fi
     STATE="$DEPLOYMENT is at $image; it was not checked" NEXT="rollback.sh $SERVICE again: it goes on with waiting and checking"
-    settle "$DEPLOYMENT" "$TIMEOUT" || die "$LATE" "the pods of $image are not ready within $TIMEOUT s: $WHY; the undo is under way" \
+    settle "$DEPLOYMENT" "$TIMEOUT" || well=''
+    untouched "$DEPLOYMENT" "${well:+$hash}" "$image"
+    [ -n "$well" ] || die "$LATE" "the pods of $image are not ready within $TIMEOUT s: $WHY; the undo is under way" \
         "rollback.sh $SERVICE again, or kubectl --namespace=$NAMESPACE describe deployment $DEPLOYMENT"
-    read_deployment "$DEPLOYMENT"
-    check_pods "$D_HASH" "$expected" || die "$BROKEN" "$DEPLOYMENT is at $image, but: $WHY" "rollback.sh $SERVICE --to-revision N with another of the history"
-    keep "$DEPLOYMENT" "$D_HASH"
+    check_pods "$hash" "$expected" || well=''
+    untouched "$DEPLOYMENT" "$hash"
+    [ -n "$well" ] || die "$BROKEN" "$DEPLOYMENT is at $image, but: $WHY" "rollback.sh $SERVICE --to-revision N with another of the history"
+    keep "$DEPLOYMENT" "$hash"
     say "done: $DEPLOYMENT runs $image, version $VERSION, revision $D_REVISION"
     say "next: find out why; further back: rollback.sh $SERVICE --to-revision N; write the tag into your overlay's images"
 }

@@ -238,8 +238,8 @@ revisions() {
     }' <<< "$text" | sort -t '|' -k 1,1n
 }
 
-# revision_of HASH NAME: its number; it changes when a revision is brought back.
-revision_of() { revisions "$2" | awk -F '|' -v hash="$1" '$2 == hash {print $1}'; }
+# revision_of HASH NAME: its line; the number changes when a revision is brought back.
+revision_of() { revisions "$2" | awk -F '|' -v hash="$1" '$2 == hash'; }
 
 show_history() {
     say "history of $1 (the last one is current):"

@@ -3,12 +3,13 @@
 #
 #     roll        image set -> pods ready -> every pod asked -> watched -> kept; after any of these: bring_back
 #     settle      wait until the rollout is through
+#     untouched   is it still at what was set here? Otherwise somebody else is changing it, and that is left alone
 #     watch_new   readiness, restarts, errors and refusals all the time, p99 at the end, beside the old version's
 #     undo_to     kubectl rollout undo, with a mark: going back twice does not go forward again
 
 # roll DEPLOYMENT IMAGE DIGEST: D_* are those of the Deployment.
 roll() {
-    OLD_HASH=$D_HASH OLD_DIGEST=${D_SERVED:-$D_DIGEST} OLD_ROWS='' FIGURES='0 0 0 -'
+    OLD_HASH=$D_HASH OLD_DIGEST=${D_SERVED:-$D_DIGEST} OLD_ROWS='' NEW_HASH='' FIGURES='0 0 0 -'
     say "$1: revision $D_REVISION, $D_IMAGE${D_VERSION:+, version $D_VERSION}, $D_REPLICAS pods"
     if is_set "$2" "$3"; then
         if [ -n "$DRY_RUN" ]; then say "the image is set already: it would be checked" && return 0; fi
@@ -23,6 +24,7 @@ roll() {
         read_golden_rows "$D_HASH"
         find_model "$D_HASH"
         measure old "$1" "$D_HASH" 300
+        untouched "$1" "$D_HASH" "$D_IMAGE"
         set_image "$1" "$2" "$3"
     fi
     see_through "$1" "$2" "$3" "$FIGURES"
@@ -39,7 +41,13 @@ begun_here() {
 
 # stands DEPLOYMENT IMAGE DIGEST: what has served for long, or was set by somebody else, is asked and never rolled back.
 stands() {
-    if ! settle "$1" "$TIMEOUT" || ! check_pods "$D_HASH" "$3"; then
+    local well=1
+    settle "$1" "$TIMEOUT" || well=''
+    untouched "$1" '' "$2"
+    NEW_HASH=$D_HASH
+    if [ -n "$well" ]; then check_pods "$NEW_HASH" "$3" || well=''; fi
+    untouched "$1" "$NEW_HASH"
+    if [ -z "$well" ]; then
         die "$BROKEN" "$1 runs $2 already, but: $WHY; nothing was changed" "kubectl --namespace=$NAMESPACE describe deployment $1; rollback.sh $SERVICE"
     fi
     keep "$1" "$D_HASH"
@@ -59,11 +67,25 @@ see_through() {
     STATE="$1 has image $2, not checked yet; old pods serve until new ones are ready"
     NEXT="the same again goes on; rollback.sh $SERVICE goes back"
     settle "$1" "$TIMEOUT" || bring_back "$LATE" "the new pods are not ready: $WHY" "$1" "$2"
-    read_deployment "$1"
-    check_pods "$D_HASH" "$3" "$OLD_ROWS" || bring_back "$FAILED" "$WHY" "$1" "$2"
+    untouched "$1" '' "$2"
+    NEW_HASH=$D_HASH
+    check_pods "$NEW_HASH" "$3" "$OLD_ROWS" || bring_back "$FAILED" "$WHY" "$1" "$2"
     STATE="$1 has image $2 on every pod, version $VERSION; it was not watched to the end"
-    watch_new "$1" "$D_HASH" "$4" || bring_back "$FAILED" "$WHY" "$1" "$2"
-    keep "$1" "$D_HASH"
+    watch_new "$1" "$NEW_HASH" "$4" || bring_back "$FAILED" "$WHY" "$1" "$2"
+    untouched "$1" "$NEW_HASH"
+    keep "$1" "$NEW_HASH"
+}
+
+# untouched DEPLOYMENT HASH [IMAGE]: reads it anew, and ends with 8 where it is at another revision or image by now, or has
+# no pods. HASH may be empty: before the controller has seen a change, only the image is known.
+untouched() {
+    read_deployment "$1"
+    if [ "$D_HASH" = "${2:-$D_HASH}" ] && [ "$D_IMAGE" = "${3:-$D_IMAGE}" ] && [ "$D_REPLICAS" != 0 ]; then return 0; fi
+    somebody_else "$1: it is at revision $D_REVISION now, $D_IMAGE, $D_REPLICAS pods"
+}
+
+somebody_else() {
+    die "$MISSING" "somebody else is changing $1; left as it is" "find out who it is; the same again when that is done"
 }
 
 # The image, why, and what is expected of the pods, in one step. What is known of the old image goes.
@@ -125,6 +147,8 @@ watch_new() {
     UNKNOWN='' FIGURES='0 0 0 -' began=$SECONDS end=$((SECONDS + WATCH))
     while left=$((end - SECONDS)) && [ "$left" -gt 0 ]; do
         pause $((left < 5 ? left : 5))
+        untouched "$1" "$2"
+        if [ -n "${ALSO_UNTOUCHED:-}" ]; then "$ALSO_UNTOUCHED"; fi
         look_at_pods "$2" || return 1
         if [ -n "${4:-}" ]; then measure old "$DEPLOYMENT" "$4" "$(window "$began")" && old=$FIGURES; fi
         measure new "$1" "$2" "$(window "$began")"
@@ -138,12 +162,14 @@ watch_new() {
 # Prometheus needs two scrapes to see anything grow.
 window() { say $((SECONDS - $1 < 30 ? 30 : SECONDS - $1)); }
 
-# The pods that were there when the watch began: restarted, or not ready twice in a row?
+# The pods that were there when the watch began: restarted, or not ready twice in a row? Nor may none at all be ready.
 look_at_pods() {
-    local name ready restarts held first
+    local name ready restarts held first any=''
     pods "$1" > "$FOLDER/list"
+    if ! [ -s "$FOLDER/list" ]; then WHY="there is no pod of it any more" && return 1; fi
     : > "$FOLDER/unready.now"
     while IFS='|' read -r name ready restarts held; do
+        if [ "$ready" = True ]; then any=1; fi
         first=$(awk -F '|' -v name="$name" '$1 == name {print $3}' "$FOLDER/first")
         [ -n "$first" ] || continue
         if [ "$restarts" -gt "$first" ]; then WHY="pod $name was restarted:$held" && return 1; fi
@@ -151,6 +177,10 @@ look_at_pods() {
         if grep -qx "$name" "$FOLDER/unready" 2> /dev/null; then WHY="pod $name is not ready any more" && return 1; fi
         say "$name" >> "$FOLDER/unready.now"
     done < "$FOLDER/list"
+    if [ -z "$any" ]; then
+        if grep -qx none "$FOLDER/unready" 2> /dev/null; then WHY="no pod of it is ready any more" && return 1; fi
+        say none >> "$FOLDER/unready.now"
+    fi
     mv "$FOLDER/unready.now" "$FOLDER/unready"
 }
 
@@ -180,24 +210,24 @@ tell_figures() {
 
 # bring_back CODE WHY DEPLOYMENT IMAGE: ends the script. Back to OLD_HASH, which served OLD_DIGEST.
 bring_back() {
-    local revision
+    local revision hash image rest why=$2 well=1
+    untouched "$3" "$NEW_HASH" "$4"
     say "worse: $2"
-    read_deployment "$3"
-    if [ "$D_IMAGE" != "$4" ]; then
-        die "$MISSING" "somebody else has set $3 to $D_IMAGE meanwhile: left as it is" "rollback.sh $SERVICE --dry-run"
-    fi
-    revision=$(revision_of "$OLD_HASH" "$3")
+    IFS='|' read -r revision hash image rest <<< "$(revision_of "$OLD_HASH" "$3")"
     if [ -z "$OLD_HASH" ] || [ -z "$revision" ]; then
         die "$BROKEN" "$2; there is no earlier revision to go back to: $3 keeps $4" "rollout.sh $SERVICE with a mended image"
     fi
     undo_to "$3" "$revision" "$OLD_HASH" "$2"
-    local why=$2
     FRESH=''
     if [ -n "${AFTER_FAILURE:-}" ]; then "$AFTER_FAILURE"; fi
-    if ! settle "$3" "$TIMEOUT" || ! read_deployment "$3" || ! check_pods "$D_HASH" "$OLD_DIGEST"; then
+    settle "$3" "$TIMEOUT" || well=''
+    untouched "$3" "${well:+$OLD_HASH}" "$image"
+    if [ -n "$well" ]; then check_pods "$OLD_HASH" "$OLD_DIGEST" || well=''; fi
+    untouched "$3" "${well:+$OLD_HASH}" "$image"
+    if [ -z "$well" ]; then
         die "$BROKEN" "$4 was worse ($why), and after going back to revision $revision: $WHY" "kubectl --namespace=$NAMESPACE describe deployment $3"
     fi
-    keep "$3" "$D_HASH"
+    keep "$3" "$OLD_HASH"
     die "$1" "$4 was rolled back: $why. $3 runs $D_IMAGE, version $VERSION, again" "kubectl --namespace=$NAMESPACE get events; then a mended image"
 }
 
