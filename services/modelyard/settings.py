@@ -168,9 +168,14 @@ class Settings(BaseModel):
     def _sink(cls, value: str) -> str:
         if value == "off" or (value.startswith("file:/") and not value.endswith("/")):
             return value
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-            raise ValueError("neither off nor file:/path nor http(s)://host/path (without a password in it)")
+        try:
+            parts = urlsplit(value)
+            usable = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
+            usable = usable and parts.port != 0
+        except ValueError:  # of the port, which is read only when it is asked for, or of an IPv6 address
+            usable = False
+        if not usable:
+            raise ValueError("neither off nor file:/path nor http(s)://host[:port]/path (without a password in it)")
         return value
 
     @classmethod

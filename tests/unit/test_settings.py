@@ -43,6 +43,10 @@ def test_variables_are_read_and_overrides_win_unless_they_are_none() -> None:
         ("MAX_BODY_BYTES", "-1"),
         ("CACHE_ENABLED", "perhaps"),
         ("LOG_LEVEL", "loud"),
+        ("PAYLOAD_LOG", "http://127.0.0.1:99999/"),
+        ("PAYLOAD_LOG", "http://127.0.0.1:0/"),
+        ("PAYLOAD_LOG", "http://127.0.0.1:port/"),
+        ("PAYLOAD_LOG", "http://[::1/"),
     ],
 )
 def test_a_wrong_value_names_its_variable(name: str, value: str) -> None:
