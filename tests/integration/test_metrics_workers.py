@@ -43,11 +43,6 @@ def workers(server: Server) -> dict[int, psutil.Process]:
     return found
 
 
-def children(server: Server) -> set[int]:
-    """Of the supervisor: a worker is among them from the moment at which it is started."""
-    return {each.pid for each in psutil.Process(server.process.pid).children()}
-
-
 def connections(process: psutil.Process, port: int) -> int:
     """How many callers it has."""
     return sum(
@@ -144,26 +139,6 @@ def hold(server: Server, number: int) -> int | None:
         return httpx.post(f"{server.url}/v2/models/{TABLE}/infer", json={"inputs": [tensor]}, timeout=MANY).status_code
     except httpx.TransportError:
         return None
-
-
-@pytest.mark.timeout(300)
-def test_a_worker_that_dies_before_it_says_that_it_lives_is_replaced_soon(table: Path) -> None:
-    """The supervisor asks it in the very moment: it has an answer coming for 30 s, but for the end of the process."""
-    with (
-        serve(table, TABLE, workers=2, env={"MODELYARD_CACHE_FACTOR": "0"}) as server,
-        ThreadPoolExecutor(HELD) as pool,
-    ):
-        until(lambda: len(workers(server)) == 2, "both workers listen", MANY)
-        for number in range(2):
-            before, listening = children(server), workers(server)
-            calls = [pool.submit(hold, server, 5000 + HELD * number + each) for each in range(HELD)]
-            victim = listening[sorted(listening)[number]]
-            victim.send_signal(signal.SIGSTOP)
-            time.sleep(2.0)  # it is asked every half second
-            victim.send_signal(signal.SIGKILL)
-            until(lambda: len(children(server) - before), "another has taken its place", 10.0)  # noqa: B023  (at once)
-            until(lambda: len(workers(server)) == 2, "it listens", MANY)
-            assert {call.result() for call in calls} <= {200, None}
 
 
 @pytest.mark.timeout(300)
