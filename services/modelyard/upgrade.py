@@ -38,8 +38,8 @@ STOP_SECONDS = 15.0
 MEMORY_SECONDS = 5.0
 """Between two looks at the device's memory."""
 
-_NOT_THE_PLANS = {"memory", "timeout", "stopped"}
-"""Kinds of failed trials that say nothing against the plan: it is kept, and tried again later."""
+_THE_PLANS = {"plan", "crash"}
+"""Kinds of failed trials that speak against the plan. All others may be the device's: it is kept, and tried later."""
 
 _probing = threading.Lock()
 _probed: list[Device] = []
@@ -99,7 +99,7 @@ class Upgrade:
             self._refuse(str(error), "differs")
         except BackendUnavailable as error:
             self._chain.refuse(ENGINE, str(error))
-        except OutOfMemory as error:
+        except (OutOfMemory, cuda.CudaError) as error:  # the device is full or busy
             self._refuse(str(error), "failed")
             return False
         except DeviceLost as error:
@@ -157,7 +157,7 @@ class Upgrade:
             maker.try_plan(self._store, key, self._spec, self._backend, self._stop)
             backend = TensorRtBackend(plan, self._spec, self._backend)
         except (BuildFailed, PlanRefused) as error:
-            if not self._builds or (isinstance(error, BuildFailed) and error.kind in _NOT_THE_PLANS):
+            if not self._builds or (isinstance(error, BuildFailed) and error.kind not in _THE_PLANS):
                 raise
             log.error("%s: %s; it is built anew", self._spec.name, error)
             self._store.remove(key, plan)

@@ -14,6 +14,7 @@ import pytest
 from modelyard import metrics, upgrade
 from modelyard.backends.base import BackendUnavailable, DeviceLost, OutOfMemory
 from modelyard.backends.engine import builder, maker, shapes
+from modelyard.backends.engine.cuda import CudaError
 from modelyard.backends.engine.entry import About
 from modelyard.backends.engine.maker import BuildFailed, ModelRefused
 from modelyard.backends.engine.request import Device
@@ -138,16 +139,17 @@ def test_a_plan_that_does_not_load_is_built_anew(bench: Bench) -> None:
     assert bench.store.find(key) != b"of another TensorRT"
 
 
-def test_a_plan_that_faults_in_a_child_never_reaches_the_server(bench: Bench) -> None:
+@pytest.mark.parametrize("kind", ["plan", "crash"])
+def test_a_plan_that_faults_in_a_child_never_reaches_the_server(bench: Bench, kind: str) -> None:
     bench.upgrade().run_once()
-    bench.trial = BuildFailed("CUDA error 700", "other")
+    bench.trial = BuildFailed("CUDA error 700", kind)
     bench.upgrade().run_once()
     assert bench.builds == 2
 
 
-def test_a_trial_without_memory_or_time_says_nothing_against_the_plan(bench: Bench) -> None:
+def test_a_trial_without_memory_or_time_or_on_a_busy_device_says_nothing_against_the_plan(bench: Bench) -> None:
     bench.upgrade().run_once()
-    for kind in ("memory", "timeout"):
+    for kind in ("memory", "timeout", "other"):
         bench.trial = BuildFailed(f"no {kind}", kind)
         assert not bench.upgrade().run_once(), "to be tried again"
     assert bench.builds == 1
@@ -181,6 +183,7 @@ def test_the_tolerance_of_model_yaml_decides(bench: Bench, gpu: Gpu) -> None:
     [
         (BuildFailed("no memory", "memory"), True, "failed"),
         (OutOfMemory("none"), True, "failed"),
+        (CudaError(46, "the device is busy"), True, "failed"),
         (ModelRefused("operator Foo"), False, "refused"),
         (RuntimeError("a defect"), False, "failed"),
     ],

@@ -21,13 +21,13 @@ from typing import IO, Any
 
 from pydantic import TypeAdapter
 
-from modelyard.backends.base import BackendUnavailable, OutOfMemory
+from modelyard.backends.base import BackendUnavailable, DeviceLost, OutOfMemory
 from modelyard.backends.engine import builder, cuda, library
 from modelyard.backends.engine.entry import About, EngineKey
 from modelyard.backends.engine.request import BUILDING, WAITING, BuildRequest, Device, ProbeRequest, TryRequest
 from modelyard.backends.engine.shapes import profiles
 from modelyard.backends.engine.store import EngineStore
-from modelyard.backends.tensorrt import TensorRtBackend
+from modelyard.backends.tensorrt import PlanRefused, TensorRtBackend
 from modelyard.spec import BackendSpec, ModelSpec
 
 log = logging.getLogger("modelyard.engines")
@@ -35,6 +35,10 @@ log = logging.getLogger("modelyard.engines")
 _NICENESS = 10
 _PROGRESS_SECONDS = 0.2
 _REQUESTS: TypeAdapter[ProbeRequest | TryRequest | BuildRequest] = TypeAdapter(ProbeRequest | TryRequest | BuildRequest)
+
+
+class _PlanFaults(Exception):
+    """The context died while the plan ran."""
 
 
 class Events:
@@ -78,6 +82,8 @@ def main() -> None:
         events.fail("operator", error)
     except (OutOfMemory, MemoryError) as error:
         events.fail("memory", error)
+    except (PlanRefused, _PlanFaults) as error:
+        events.fail("plan", error)
     except BackendUnavailable as error:
         events.fail("other", error)
     except Exception as error:
@@ -122,6 +128,8 @@ def _try(plan: bytes, spec: ModelSpec, backend: BackendSpec) -> None:
     engine = TensorRtBackend(plan, spec, backend.model_copy(update={"lanes": 1}))
     try:
         engine.warm()
+    except DeviceLost as error:
+        raise _PlanFaults(str(error)) from error
     finally:
         engine.close()
 

@@ -42,6 +42,8 @@ _START_SECONDS = 60.0
 """Until a child has read its request and has asked for the lock."""
 _WAITING_BUILDS = 2
 """Times build_seconds: another process may need both of its tries."""
+_CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP}
+"""Signals that a process brings upon itself; it did not end of what stood in the way of its start, or of a SIGTERM."""
 _LIBRARIES = {"tensorrt": "TensorRT", "cuda.bindings.runtime": "cuda-python"}
 
 
@@ -51,7 +53,7 @@ class ModelRefused(BackendUnavailable):
 
 class BuildFailed(BackendUnavailable):
     def __init__(self, reason: str, kind: str) -> None:
-        """`kind`: memory, timeout, crash, stopped or other."""
+        """`kind`: memory, timeout, plan, crash, stopped or other."""
         super().__init__(reason)
         self.kind = kind
 
@@ -221,7 +223,7 @@ def _ended(status: int, words: str) -> BuildFailed:
     """The end of a builder that had not said how it went."""
     if status == -signal.SIGKILL:  # as the kernel does when memory runs out; we kill only where we raise by ourselves
         return BuildFailed(f"the builder {words}: most likely the host has no memory left", "memory")
-    return BuildFailed(f"the builder {words}", "crash")
+    return BuildFailed(f"the builder {words}", "crash" if -status in _CRASHES else "other")
 
 
 def _installed(module: str) -> bool:

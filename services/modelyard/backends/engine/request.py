@@ -8,7 +8,8 @@
                                                                   others come from TensorRT
 {"event": "device", "gpu": "...", ...}                            the fields of Device
 {"event": "built", "path": "..."}                                 the plan is in the store
-{"event": "failed", "kind": "operator" | "memory" | "other", "reason": "one line"}
+{"event": "failed", "kind": ..., "reason": "one line"}               operator: TensorRT cannot take the model; plan: it
+                                                                  does not load or kills the context; memory; other
 """
 
 from dataclasses import dataclass

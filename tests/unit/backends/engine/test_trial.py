@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,5 +24,27 @@ def test_an_engine_that_faults_is_not_published_and_one_that_is_there_is_tried_f
     wish.ensure()
     maker.try_plan(wish.store, wish.key(), wish.spec, wish.backend, wish.stop)
     gpu.set(execute={"error": 700})
-    with pytest.raises(BuildFailed, match="700"):
+    with pytest.raises(BuildFailed, match="700") as caught:
         maker.try_plan(wish.store, wish.key(), wish.spec, wish.backend, wish.stop)
+    assert caught.value.kind == "plan"
+
+
+def test_a_trial_says_what_it_failed_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, wish = FakeGpu(tmp_path, monkeypatch), Wish(tmp_path)
+    wish.ensure()
+    faults: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"calls": {"cudaStreamCreateWithFlags": 46}}, "other"),  # another process has the device for itself
+        ({"calls": {"cudaGetDeviceCount": 999}}, "other"),
+        ({"driver": False}, "other"),
+        ({"plan": "corrupt"}, "plan"),
+    )
+    for fault, kind in faults:
+        gpu.set(**fault)
+        with pytest.raises(BuildFailed) as caught:
+            maker.try_plan(wish.store, wish.key(), wish.spec, wish.backend, wish.stop)
+        assert caught.value.kind == kind, fault
+
+
+def test_only_a_crash_of_its_own_is_held_against_the_plan() -> None:
+    kinds = {status: maker._ended(status, "ended").kind for status in (-11, -6, -9, -15, 1)}
+    assert kinds == {-11: "crash", -6: "crash", -9: "memory", -15: "other", 1: "other"}
