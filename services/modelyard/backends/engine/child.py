@@ -28,6 +28,7 @@ from modelyard.backends.engine.request import BUILDING, WAITING, BuildRequest, D
 from modelyard.backends.engine.shapes import profiles
 from modelyard.backends.engine.store import EngineStore
 from modelyard.backends.tensorrt import PlanRefused, TensorRtBackend
+from modelyard.errors import ConfigurationError
 from modelyard.spec import BackendSpec, ModelSpec
 
 log = logging.getLogger("modelyard.engines")
@@ -125,7 +126,15 @@ def _try_stored(request: TryRequest) -> None:
 
 
 def _try(plan: bytes, spec: ModelSpec, backend: BackendSpec) -> None:
-    engine = TensorRtBackend(plan, spec, backend.model_copy(update={"lanes": 1}))
+    """Run every bucket. Raises UnsupportedModel where no engine of this model can serve, however often it is built."""
+    try:
+        engine = TensorRtBackend(plan, spec, backend.model_copy(update={"lanes": 1}))
+    except PlanRefused:
+        raise
+    except (BackendUnavailable, ConfigurationError) as error:
+        library.load()
+        cuda.require_device()  # these say so themselves where it is the library or the device that is gone
+        raise builder.UnsupportedModel(str(error)) from error
     try:
         engine.warm()
     except DeviceLost as error:
@@ -154,11 +163,11 @@ def _build(request: BuildRequest, events: Events) -> None:
                 measured,
                 events.progress,
             )
+            _try(built.plan, request.spec, request.backend)
         except builder.UnsupportedModel as error:
             with suppress(OSError):
                 store.remember_refusal(key, str(error))
             raise
-        _try(built.plan, request.spec, request.backend)
         store.publish(key, built.plan, About(request.spec.name, request.version, built.seconds))
         store.forget_refusal(key)
     try:

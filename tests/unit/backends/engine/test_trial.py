@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from modelyard.backends.engine import maker
-from modelyard.backends.engine.maker import BuildFailed
+from modelyard.backends.engine.maker import BuildFailed, ModelRefused
+from modelyard.spec import TensorSpec
 from tests.unit.backends.engine.fake_gpu import FakeGpu, Wish
 
 
@@ -48,3 +49,25 @@ def test_a_trial_says_what_it_failed_of(tmp_path: Path, monkeypatch: pytest.Monk
 def test_only_a_crash_of_its_own_is_held_against_the_plan() -> None:
     kinds = {status: maker._ended(status, "ended").kind for status in (-11, -6, -9, -15, 1)}
     assert kinds == {-11: "crash", -6: "crash", -9: "memory", -15: "other", 1: "other"}
+
+
+def test_an_engine_that_no_lane_can_run_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, wish = FakeGpu(tmp_path, monkeypatch), Wish(tmp_path)
+    gpu.set(data_dependent=["y"])
+    for _ in range(2):
+        with pytest.raises(ModelRefused, match=r"'y' depends on the data"):
+            wish.ensure()
+        assert gpu.count("builds") == 1
+    assert wish.store.entries() == []
+
+
+def test_an_engine_of_another_type_than_model_yaml_says_is_built_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu, wish = FakeGpu(tmp_path, monkeypatch), Wish(tmp_path)
+    whole = (TensorSpec(name="y", datatype="INT32", shape=(-1, 3)),)
+    wish.spec = wish.spec.model_copy(update={"outputs": whole})
+    for _ in range(2):
+        with pytest.raises(ModelRefused, match=r"'y' is INT32, the engine has FP32"):
+            wish.ensure()
+        assert gpu.count("builds") == 1
