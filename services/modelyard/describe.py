@@ -4,6 +4,7 @@ HTTP sends them as JSON; gRPC parses the same documents into its messages: one d
 Sources: inference_rest.md; extension_model_configuration.md, extension_statistics.md of Triton.
 """
 
+import re
 from typing import Any
 
 from modelyard.spec import ModelSpec, TensorSpec
@@ -24,6 +25,11 @@ PLATFORMS = {
     "onnxruntime-cuda": "onnxruntime_onnx",
     "tensorrt": "tensorrt_plan",
 }
+
+_QUOTED = re.compile(r"""(['"])~?/(?:(?!\1).)*/(?=(?:(?!\1).)*\1)""")
+"""The folders of a path between quotes."""
+_FOLDERS = re.compile(r"(?<![\w/])(?<!s3:)(?<!http:)(?<!https:)~?/(?:.*/|(?=[\w.]))")
+"""From what begins a path to the last slash. A fraction, a unit or a URL is no path."""
 
 
 def metadata(spec: ModelSpec, versions: list[str], backend: str) -> Document:
@@ -103,5 +109,10 @@ def _duration(duration: Duration) -> dict[str, int]:
 
 
 def without_folders(text: str) -> str:
-    """Reasons name files; a client learns the file, not where the repository lies."""
-    return " ".join(word.rsplit("/", 1)[-1] if word.startswith("/") else word for word in text.split(" "))
+    """Reasons name files; a client learns the file, not where the repository lies.
+
+    A folder's name may have spaces, and where a path without quotes ends nobody can tell: all goes up to the last
+    slash of the reason, rather too much than a part of a path.
+    """
+    reasons = _QUOTED.sub(r"\1", text).split("; ")
+    return "; ".join(_FOLDERS.sub("", reason) for reason in reasons)

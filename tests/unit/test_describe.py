@@ -59,6 +59,27 @@ def test_the_config_says_why_a_model_is_degraded_without_naming_folders() -> Non
     assert config["parameters"]["degraded"] == {"string_value": "onnxruntime-cuda: no file b.onnx"}
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[Errno 2] No such file or directory: '/srv/secret place/m'", "[Errno 2] No such file or directory: 'm'"),
+        ("""No such file: "/srv/o'brien x/m" -> '/var/a b/c'""", """No such file: "m" -> 'c'"""),
+        ("/srv/secret place/engines cannot be opened", "engines cannot be opened"),
+        ("no engine in ~/my things/engines, none is built", "no engine in engines, none is built"),
+        ("Load model from /srv/a b/m.onnx failed:/build/core/model.cc:182 bad", "Load model from model.cc:182 bad"),
+        ("tensorrt: in /a b/c; onnxruntime-cuda: in (/d e/f)", "tensorrt: in c; onnxruntime-cuda: in (f)"),
+        ("/srv/a/model.yaml:3: no\n/srv/a/model.yaml:5: no", "model.yaml:3: no\nmodel.yaml:5: no"),
+        ("no /engines, no '/data'", "no engines, no 'data'"),
+        ("file:///srv/secret/m", "file:m"),
+        ("1/2 of the rows, 3 requests/s, CUDA/TensorRT", "1/2 of the rows, 3 requests/s, CUDA/TensorRT"),
+        ("see https://host/a/b and s3://bucket/c", "see https://host/a/b and s3://bucket/c"),
+        ("a / b", "a / b"),
+    ],
+)
+def test_no_folder_reaches_a_client(text: str, told: str) -> None:
+    assert describe.without_folders(text) == told
+
+
 def test_statistics_name_every_duration_and_the_batches_in_order() -> None:
     statistics = ModelStatistics("m", "1", inference_count=5, execution_count=2)
     statistics.success.add(0.25, 3)

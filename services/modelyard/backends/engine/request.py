@@ -8,8 +8,8 @@
                                                                   others come from TensorRT
 {"event": "device", "gpu": "...", ...}                            the fields of Device
 {"event": "built", "path": "..."}                                 the plan is in the store
-{"event": "failed", "kind": ..., "reason": "one line"}               operator: no engine of this model can serve; plan: it
-                                                                  does not load or kills the context; memory; other
+{"event": "failed", "kind": KIND, "reason": "one line"}           operator (no engine of this model can serve), plan (it
+                                                                  does not load, or kills the context), memory, other
 """
 
 from dataclasses import dataclass
