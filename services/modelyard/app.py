@@ -16,6 +16,7 @@ import gc
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -40,7 +41,7 @@ from modelyard.protocol.grpc_server import GrpcServer
 from modelyard.protocol.http2_server import Http2Server
 from modelyard.protocol.rest import Rest
 from modelyard.repository import load_model
-from modelyard.restart import EXIT_LOST, end_process
+from modelyard.restart import EXIT_LOST, end_after, end_process
 from modelyard.served import State
 from modelyard.settings import Settings, unknown_variables
 from modelyard.tensors import Array, InferRequest, InferResponse, Tensor
@@ -91,6 +92,7 @@ class Application:
         self.rest = Rest(self.dataplane, settings.max_body_bytes, self._drain, settings.drain_from)
         self._grpc: GrpcServer | Http2Server | None = None
         self._flushing: asyncio.TimerHandle | None = None
+        self._ending = False
 
     @property
     def draining(self) -> bool:
@@ -116,13 +118,15 @@ class Application:
         log.info("ready")
 
     async def stop(self) -> None:
-        """Refuse new work, answer what is open, close everything."""
+        """Refuse new work, answer what is open, close everything. With it the process ends, whatever hangs in it."""
         self.dataplane.state = State.DRAINING
-        if self._flushing is not None:
-            self._flushing.cancel()
+        end = time.monotonic() + max(0.0, self.settings.shutdown_seconds - self._drain.stopping)
+        end_after(end - time.monotonic())
         if self._grpc is not None:
-            await self._grpc.stop(self.settings.shutdown_seconds)
-        await self.dataplane.close()
+            await self._grpc.stop(max(0.0, end - time.monotonic()))
+        await self.dataplane.close(max(0.0, end - time.monotonic()))
+        if self._flushing is not None:
+            self._flushing.cancel()  # until here: the watch over runs that hang goes on
         if self._redis is not None:
             await self._redis.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -132,7 +136,8 @@ class Application:
         """Now and then, for the scrapes that another worker answers."""
         self.dataplane.settle()
         self._drain.look()
-        if self.dataplane.lost and not self.draining:
+        if self.dataplane.lost and not self._ending:
+            self._ending = True
             self.dataplane.state = State.DRAINING
             end_process(self.dataplane.lost)
             self.dataplane.abandon()

@@ -251,8 +251,9 @@ class DataPlane:
         """Stop serving a model; what is in flight is still answered."""
         await self._loader.unload(self._administered(name))
 
-    async def close(self) -> None:
-        await self._loader.close()
+    async def close(self, seconds: float) -> None:
+        """Answer what is in flight, then let go of everything; what is not done in these seconds is left to itself."""
+        await self._loader.close(seconds)
         if self._shared.observing is not None:
             await self._shared.observing.close()
 

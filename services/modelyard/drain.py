@@ -34,6 +34,8 @@ class Drain:
         self._begin = begin
         self._mark = shared / MARK if shared else None
         self._begun: float | None = None
+        self._told: float | None = None
+        """When the server was told to stop."""
 
     @property
     def begun(self) -> bool:
@@ -43,6 +45,11 @@ class Drain:
     def left(self) -> float:
         """Seconds until the server may stop."""
         return 0.0 if self._begun is None else max(0.0, self._begun + self._seconds - time.monotonic())
+
+    @property
+    def stopping(self) -> float:
+        """Seconds since the server was told to stop, after the drain."""
+        return 0.0 if self._told is None else max(0.0, time.monotonic() - self._told)
 
     def begin(self) -> None:
         if self._begun is None:
@@ -71,8 +78,10 @@ class Drain:
 
         def drain(number: int) -> None:
             self.begin()
+            wait = 0.0 if told else self.left
+            self._told = time.monotonic() + wait
             if callable(stop):
-                loop.call_later(0.0 if told else self.left, stop, number, None)
+                loop.call_later(wait, stop, number, None)
             told.append(number)
 
         def received(number: int, _: FrameType | None) -> None:

@@ -19,6 +19,7 @@ from math import inf
 
 from modelyard import metrics
 from modelyard.admission import Admission
+from modelyard.aside import aside
 from modelyard.backends.base import DeviceLost
 from modelyard.batching.batcher import Batcher
 from modelyard.batching.cost import CostModel
@@ -201,15 +202,13 @@ class Pipeline:
         self._deadlines.end_all(self._failure(DeviceLost(self.chain.lost)))
 
     async def close(self) -> None:
-        """Answer what is in flight, then let go of the backend."""
-        if self.upgrade is not None:
-            self.upgrade.stop()
+        """Answer what is in flight, then let go of the backend, once its last run has ended. The watch goes on."""
         self._watch.close()
         await self._deadlines.empty()
         self.settle()
         if self.observer is not None:
             self.observer.close()
-        self.chain.close()
+        await aside(self.chain.close)
 
     def limit(self, request: InferRequest) -> float:
         """Seconds until the request's deadline. Raises DeadlineExceeded."""

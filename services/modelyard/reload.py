@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from modelyard import choice, metrics
+from modelyard.aside import aside
 from modelyard.ensemble import Find, Target, build
 from modelyard.errors import ConfigurationError, ModelNotReady
 from modelyard.folders import Stamp, read_state, state_stamp, version_folder, version_stamp
@@ -33,6 +34,8 @@ log = logging.getLogger("modelyard.reload")
 
 T = TypeVar("T")
 
+CLOSE_SECONDS = 10.0
+"""For what is let go, once all of its requests must have had their answers: a run may still be going on."""
 NICENESS = 10
 """Of the thread that loads: the runs for those who wait come first."""
 
@@ -95,17 +98,16 @@ class Loader:
                     log.error("%s: version %s serves on: %s", served.name, served.default, error)
             self._settle(served)
 
-    async def close(self) -> None:
-        """Answer what is in flight, of ensembles before their members, and let go of everything."""
+    async def close(self, seconds: float) -> None:
+        """Answer what is in flight and let go of everything; what is not done in these seconds is left to itself."""
         self._stopped.set()
         for task in self._tasks:
             task.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
         for served in self._models:
             for target in served.pipelines.values():
-                await target.close()
-        if self._leaving:
-            await asyncio.wait([task for _, task in self._leaving.values()])
+                self._let_go(served, target)
+        await self._gone([task for _, task in self._leaving.values()], seconds)
 
     async def _watch(self, seconds: float) -> None:
         while True:
@@ -133,8 +135,7 @@ class Loader:
                 metrics.model_default.labels(served.name, served.default).set(0)
             served.clear()
             leaving = [self._let_go(served, target) for target in targets]
-        if leaving:
-            await asyncio.wait(leaving)
+        await self._gone(leaving, _patience(served))
 
     async def _bring(self, served: ServedModel, *, asked: bool) -> None:
         """Load what the aliases name and, where an operator asks, the newest. The default moves as soon as it can."""
@@ -156,8 +157,10 @@ class Loader:
         stamp = await self._in_thread(version_stamp, folder, version)
         if not again and version in model.refused and model.tried[version] == stamp:
             return
-        if (served.name, version) in self._leaving:
-            await asyncio.wait([self._leaving[served.name, version][1]])
+        before = self._leaving.get((served.name, version))
+        if before is not None and not await self._gone([before[1]], _patience(served)):
+            model.refuse(version, "a run of it from before it was let go has not ended", stamp)
+            return
         try:
             loaded = await self._in_thread(self._open, folder, version)
             served.pipelines[version] = target = build(loaded, self._shared, self._find)
@@ -208,10 +211,18 @@ class Loader:
         self._leaving[key] = target, task
         return task
 
+    async def _gone(self, leaving: Sequence[asyncio.Task[None]], seconds: float) -> bool:
+        """Wait until these are closed. False: a run hangs in one; it stays under watch, which may end the process."""
+        pending = (await asyncio.wait(leaving, timeout=seconds))[1] if leaving else set()
+        for (name, version), (_, task) in self._leaving.items():
+            if task in pending:
+                log.error("%s version %s is not closed after %.1f s: a run of it has not ended", name, version, seconds)
+        return not pending
+
     async def _drain(self, key: tuple[str, str], target: Target) -> None:
         try:
             if target.upgrade is not None:
-                await asyncio.to_thread(target.upgrade.stop)  # it waits for a child process to end
+                await aside(target.upgrade.stop)  # it waits for a child process to end
             await target.close()
         except Exception:
             log.exception("%s version %s could not be closed", *key)
@@ -240,6 +251,11 @@ def _news(folder: Path, seen: Stamp, tried: dict[str, Stamp]) -> tuple[Stamp, bo
     """The stamp of a model's folder, and whether that or the one of a refused version is another than before."""
     stamp = state_stamp(folder)
     return stamp, stamp != seen or any(version_stamp(folder, version) != before for version, before in tried.items())
+
+
+def _patience(served: ServedModel) -> float:
+    """Seconds for a version to be let go: no request has a later deadline than the model's."""
+    return served.loaded.spec.limits.deadline_seconds + CLOSE_SECONDS
 
 
 def _upgrade(target: Target) -> None:

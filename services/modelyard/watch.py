@@ -29,7 +29,7 @@ class BackendWatch:
         metrics.backend_run_age.labels(*self._labels).set(oldest_run)
         self._ready.set(self._chain.sufficient and not self._closed)
         active = (self._chain.active.name, self._chain.active.precision)
-        if active != self._shown:
+        if active != self._shown and not self._closed:
             before, self._shown = self._shown, active
             self._show_info(self._shown, 1)  # first: a version of which no info is shown counts as not loaded
             self._show_info(before, 0)

@@ -132,7 +132,7 @@ async def followed(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     folder.go_on.set()
     for target in folder.made:
         target.drained.set()
-    await folder.loader.close()
+    await folder.loader.close(30.0)
     assert all(target.closed for target in folder.made), "nothing that was made is left behind"
 
 

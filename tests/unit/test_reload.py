@@ -149,7 +149,7 @@ async def test_only_so_many_versions_are_loaded_and_who_goes_is_drained(folder: 
 
 
 async def test_a_version_that_an_alias_names_is_never_let_go(folder: Folder) -> None:
-    await folder.loader.close()
+    await folder.loader.close(30.0)
     folder.made.clear()
     folder.promote("1")
     folder.set_candidate("2")

@@ -102,7 +102,7 @@ async def test_a_fault_of_our_own_refuses_the_version(folder: Folder, monkeypatc
 
 
 async def test_the_folder_is_looked_at_now_and_then(folder: Folder) -> None:
-    await folder.loader.close()
+    await folder.loader.close(30.0)
     folder.start(seconds=0.002)
     folder.loader.start()
     folder.promote("1")
