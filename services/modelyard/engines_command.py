@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from modelyard.backends.engine.entry import EngineKey, Entry
     from modelyard.backends.engine.maker import Progress
     from modelyard.backends.engine.store import EngineStore
-    from modelyard.spec import BackendSpec
+    from modelyard.manifest import Manifest
+    from modelyard.spec import BackendSpec, ModelSpec
 
 app = typer.Typer(
     help="See, build and remove TensorRT engines.",
@@ -68,23 +69,29 @@ def build(
     repository: Annotated[
         Path | None, typer.Option("--repository", help="Folder of model folders.", show_default="models")
     ] = None,
-    version_name: Annotated[str, typer.Option("--model-version", help="Version; default: the newest.")] = "",
+    version_name: Annotated[
+        str | None, typer.Option("--model-version", help="Version or alias.", show_default="what is served")
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Build it though it is there, or was refused before.")] = False,
 ) -> None:
     """Build the TensorRT engine of a model for the GPU of this machine, if it is not there yet."""
     from modelyard.backends.base import BackendUnavailable
     from modelyard.backends.engine.maker import engine_key, ensure, probe
+    from modelyard.interface import with_own_interface
     from modelyard.manifest import read_manifest
     from modelyard.members import artifact_spec
     from modelyard.spec import read_spec
+    from modelyard.variant import spec_of_version
 
     logging.basicConfig(level=logging.ERROR)  # the reason is said in one line
     settings, out = Settings.from_environment(repository=repository), _console()
     store = _store(settings)
-    spec = artifact_spec(settings.repository, read_spec(settings.repository / name))
+    spec = read_spec(settings.repository / name)
     folder = _version_folder(settings.repository / name, version_name)
     manifest = read_manifest(folder)
+    spec = artifact_spec(settings.repository, spec_of_version(with_own_interface(spec, manifest), manifest))
     backend = _tensorrt(name, spec.backends)
+    _check_golden(folder, manifest, spec, backend)
     started = time.monotonic()
     try:
         device = probe()
@@ -172,15 +179,37 @@ def _tensorrt(name: str, backends: "tuple[BackendSpec, ...]") -> "BackendSpec":
     raise ConfigurationError(f"model.yaml of '{name}' does not list tensorrt among its backends")
 
 
-def _version_folder(model: Path, version: str) -> Path:
-    from modelyard.manifest import list_versions
+def _check_golden(folder: Path, manifest: "Manifest", spec: "ModelSpec", backend: "BackendSpec") -> None:
+    """No server would use an engine that cannot be compared: none is built. Raises ConfigurationError."""
+    from modelyard.backends.base import BackendUnavailable
+    from modelyard.backends.engine.shapes import OutsideProfile, check_golden, profiles
+    from modelyard.golden import read_golden
 
-    versions = list_versions(model)
-    if not versions:
+    if not manifest.golden:
+        return
+    golden = {tensor.name: tensor.array.shape for tensor in read_golden(folder / manifest.golden).inputs}
+    try:
+        check_golden(profiles(spec, backend)[0], golden)
+    except KeyError as error:
+        raise ConfigurationError(f"the golden inputs of '{spec.name}' lack {error}") from None
+    except (OutsideProfile, BackendUnavailable) as error:
+        raise ConfigurationError(f"no engine for '{spec.name}': {error}") from None
+
+
+def _version_folder(model: Path, name: str | None) -> Path:
+    """`name`: a version or an alias; None: what a server would serve."""
+    from modelyard.choice import WORDS, default_of
+    from modelyard.folders import read_state
+
+    state = read_state(model)
+    if not state.versions:
         raise ConfigurationError(f"'{model.name}' has no version yet: train and export it")
-    if version and version not in versions:
-        raise ConfigurationError(f"'{model.name}' has no version '{version}'; known are {', '.join(versions)}")
-    return model / "versions" / (version or versions[-1])
+    aliases = {word: getattr(state.aliases, word) for word in WORDS}
+    version = default_of(state.versions, state.aliases) if name is None else aliases.get(name, name)
+    if version not in state.versions:
+        known = ", ".join([*state.versions, *(word for word in WORDS if aliases[word])])
+        raise ConfigurationError(f"'{model.name}' has no version '{version or name}'; known are {known}")
+    return model / "versions" / version
 
 
 def _store(settings: Settings) -> "EngineStore":

@@ -20,14 +20,14 @@ from modelyard.backends.engine import cuda, library, maker
 from modelyard.backends.engine.entry import EngineKey
 from modelyard.backends.engine.maker import BuildFailed, BuildStopped, ModelRefused, Progress
 from modelyard.backends.engine.request import Device
-from modelyard.backends.engine.shapes import UNBATCHED, buckets
+from modelyard.backends.engine.shapes import UNBATCHED, OutsideProfile, buckets, check_golden, profiles
 from modelyard.backends.engine.store import EngineStore
 from modelyard.backends.tensorrt import PlanRefused, TensorRtBackend
 from modelyard.errors import ConfigurationError
 from modelyard.repository import LoadedVersion
 from modelyard.settings import Settings
 from modelyard.spec import ModelSpec
-from modelyard.tensors import Array
+from modelyard.tensors import DTYPES, Array
 
 log = logging.getLogger("modelyard.upgrade")
 
@@ -135,13 +135,14 @@ class Upgrade:
         """An engine that is loaded, warmed and right. Raises what `run_once` knows."""
         device = _device(self._stop)
         key = maker.engine_key(self._loaded.manifest.digest, self._spec, self._backend, device)
+        inputs = self._inputs()
         backend = self._load_stored(key)
         if backend is None:
             if (refusal := self._store.refusal(key)) is not None:
                 raise ModelRefused(refusal)
             backend = TensorRtBackend(self._build(device), self._spec, self._backend)
         try:
-            self._check(backend)
+            self._check(backend, inputs)
             _show_memory()
         except BaseException:
             backend.close()
@@ -169,7 +170,7 @@ class Upgrade:
         if not self._builds:
             raise BackendUnavailable(
                 f"no engine for {device.gpu} and TensorRT {device.tensorrt} in {self._store.folder}, and none is built "
-                f"here: modelyard engines build {self._spec.name}"
+                f"here: modelyard engines build {self._spec.name} --model-version {self._loaded.version}"
             )
         started = time.monotonic()
         log.info("%s: building an engine for %s with TensorRT %s", self._spec.name, device.gpu, device.tensorrt)
@@ -189,10 +190,27 @@ class Upgrade:
         log.info("%s: the engine was built in %.1f s (%d bytes)", self._spec.name, seconds, len(plan))
         return plan
 
-    def _check(self, backend: TensorRtBackend) -> None:
-        """Warm every bucket, then compare with ONNX Runtime on the golden inputs, in every bucket. Raises _Differs."""
+    def _inputs(self) -> list[Array]:
+        """What an engine is compared on: the golden inputs, or zeros of the shapes that it is best at.
+
+        Raises ModelRefused for golden inputs that no engine takes, before one is built.
+        """
+        first = profiles(self._spec, self._backend)[0]
+        if not self._loaded.manifest.golden:
+            return [
+                np.zeros(port.opt, DTYPES[tensor.datatype])
+                for port, tensor in zip(first.inputs, self._spec.inputs, strict=True)
+            ]
+        try:
+            check_golden(first, {t.name: a.shape for t, a in zip(self._spec.inputs, self._loaded.inputs, strict=True)})
+        except OutsideProfile as error:
+            raise ModelRefused(str(error)) from None
+        return self._loaded.inputs
+
+    def _check(self, backend: TensorRtBackend, inputs: list[Array]) -> None:
+        """Warm every bucket, then compare with ONNX Runtime in every bucket. Raises _Differs."""
         backend.warm()
-        inputs, names = self._loaded.inputs, [tensor.name for tensor in self._spec.outputs]
+        names = [tensor.name for tensor in self._spec.outputs]
         reference = self._chain.reference().infer(inputs, names)
         for rows in buckets(self._spec):
             answers = backend.infer([_rows(array, rows) for array in inputs], names)

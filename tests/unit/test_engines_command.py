@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -20,6 +22,7 @@ from modelyard.backends.engine.entry import About, EngineKey
 from modelyard.backends.engine.store import EngineStore
 from modelyard.errors import ConfigurationError
 from modelyard.manifest import publish
+from modelyard.tensors import Tensor
 from tests.unit.backends.engine.fake_gpu import FakeGpu, write_model
 
 MODEL_YAML = """
@@ -102,6 +105,32 @@ def test_a_version_can_be_named(gpu: FakeGpu, repository: Path, store: EngineSto
     assert [entry.about.version for entry in store.entries()] == ["1"]
 
 
+def test_without_a_version_the_served_one_is_built_and_aliases_are_taken(repository: Path) -> None:
+    def version(name: str | None = None) -> str:
+        return engines_command._version_folder(repository / "m", name).name
+
+    assert version() == "2"
+    with pytest.raises(ConfigurationError, match=r"no version 'stable'; known are 1, 2$"):
+        version("stable")
+    aliases = {"format": 1, "stable": "1", "candidate": "2"}
+    (repository / "m" / "aliases.json").write_text(json.dumps(aliases))
+    assert (version(), version("stable"), version("candidate"), version("2")) == ("1", "1", "2", "2")
+    with pytest.raises(ConfigurationError, match=r"no version '\.\./1'; known are 1, 2, stable, candidate$"):
+        version("../1")
+    (repository / "m" / "aliases.json").write_text(json.dumps(aliases | {"stable": "9"}))
+    assert version() == "1"
+    with pytest.raises(ConfigurationError, match="no version '9'"):
+        version("stable")
+
+
+def test_the_engine_of_a_variant_is_the_one_that_the_server_wants(
+    gpu: FakeGpu, repository: Path, tmp_path: Path, store: EngineStore
+) -> None:
+    publish(repository / "m", "3", write_model(tmp_path / "made"), precision="fp16")
+    run("build", "m", "--repository", repository)
+    assert [(entry.about.version, entry.key.precision) for entry in store.entries()] == [("3", "fp16")]
+
+
 def test_why_there_is_no_engine_is_one_line(gpu: FakeGpu, repository: Path) -> None:
     for faults, reason in (
         ({"driver": False}, "no engine for 'm': no NVIDIA driver"),
@@ -134,6 +163,19 @@ def test_what_cannot_be_built_is_said_before_the_gpu_is_asked(
         run("build", "m", "--repository", repository)
     shutil.rmtree(repository / "m" / "versions")
     with pytest.raises(ConfigurationError, match="has no version yet"):
+        run("build", "m", "--repository", repository)
+
+
+def test_golden_inputs_outside_shapes_are_said_before_the_gpu_is_asked(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maker, "ChildProcess", None)
+    shapes = "{name: tensorrt, shapes: {x: {min: [4], opt: [8], max: [9]}}}"
+    free = MODEL_YAML.replace("{name: tensorrt}", shapes).replace("[-1, 3]", "[-1, -1]")
+    (repository / "m" / "model.yaml").write_text(free)
+    x, y = (Tensor(name, "FP32", np.zeros((1, 3), np.float32)) for name in "xy")
+    publish(repository / "m", "3", write_model(tmp_path / "made"), golden_inputs=[x], golden_outputs=[y])
+    with pytest.raises(ConfigurationError, match=r"golden input 'x' has shape \[3\].*\[4\] to \[9\]"):
         run("build", "m", "--repository", repository)
 
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import onnx
 import pytest
 
 from modelyard import metrics, upgrade
@@ -22,9 +23,9 @@ from modelyard.backends.engine.store import EngineStore
 from modelyard.backends.select import Chain
 from modelyard.repository import LoadedVersion
 from modelyard.settings import Settings
-from modelyard.spec import BackendSpec, ToleranceSpec
+from modelyard.spec import BackendSpec, ModelSpec, ToleranceSpec
 from modelyard.upgrade import Upgrade, wants_engine
-from tests.unit.backends.engine.engines import AFFINE, rows, spec_of
+from tests.unit.backends.engine.engines import AFFINE, backend_of, rows, spec_of, sums, tensor
 from tests.unit.conftest import Gpu
 from tests.unit.strategies import metric
 
@@ -33,32 +34,39 @@ SPEC = spec_of().model_copy(
     update={"name": "upgraded", "backends": (BackendSpec(name="tensorrt"), BackendSpec(name="onnxruntime-cpu"))}
 )
 
+WIDE = spec_of((tensor("x", -1, -1),), (tensor("y", -1, 1),)).model_copy(
+    update={"name": "upgraded", "backends": (backend_of(x=(32, 64, 128)), SPEC.backends[1])}
+)
+
 
 class Bench:
     """A loaded version on ONNX Runtime, a store, and a maker that builds in this process."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, model: onnx.ModelProto = AFFINE, spec: ModelSpec = SPEC
+    ) -> None:
         self.folder = folder
         self.artifact = folder / "model.onnx"
-        self.artifact.write_bytes(AFFINE.SerializeToString())
+        self.artifact.write_bytes(model.SerializeToString())
+        self.inputs = [rows(3)]
         self.store = EngineStore(folder / "engines", 2**30)
         self.builds = 0
         self.failure: Exception | None = None
         self.trial: Exception | None = None
-        self.chain = Chain(self.artifact, SPEC)
+        self.chain = Chain(self.artifact, spec)
         monkeypatch.setattr(upgrade, "_probed", [])
         monkeypatch.setattr(maker, "probe", lambda **_: DEVICE)
         monkeypatch.setattr(maker, "ensure", self.ensure)
         monkeypatch.setattr(maker, "try_plan", self.try_plan)
 
-    def upgrade(self, *, spec: Any = SPEC, **settings: str) -> Upgrade:
+    def upgrade(self, *, spec: Any = SPEC, golden: bool = True, **settings: str) -> Upgrade:
         loaded: Any = SimpleNamespace(
             spec=spec,
             chain=self.chain,
-            manifest=SimpleNamespace(digest="d" * 64),
+            manifest=SimpleNamespace(digest="d" * 64, golden="golden.json" if golden else None),
             version="1",
             artifact=self.artifact,
-            inputs=[rows(3)],
+            inputs=self.inputs,
         )
         named = {f"MODELYARD_{name.upper()}": value for name, value in settings.items()}
         environment = {"MODELYARD_ENGINE_FOLDER": str(self.store.folder), **named}
@@ -102,6 +110,14 @@ class Bench:
 
     def moved(self, before: dict[str, float]) -> set[str]:
         return {result for result, count in self.results().items() if count > before[result]}
+
+
+@pytest.fixture(name="wide")
+def _wide(gpu: Gpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """A model whose width may vary, from 32 to 128 for an engine."""
+    made = Bench(tmp_path, monkeypatch, sums(), WIDE)
+    yield made
+    made.chain.close()
 
 
 @pytest.fixture
@@ -158,7 +174,7 @@ def test_a_trial_without_memory_or_time_or_on_a_busy_device_says_nothing_against
 
 def test_where_nothing_is_built_the_command_that_does_is_named(bench: Bench) -> None:
     assert bench.upgrade(engine_builds="false").run_once()
-    assert "modelyard engines build upgraded" in bench.chain.degraded
+    assert "modelyard engines build upgraded --model-version 1" in bench.chain.degraded
     assert bench.builds == 0
 
 
@@ -196,6 +212,26 @@ def test_a_failed_build_leaves_the_model_where_it_is(
     assert bench.active == "onnxruntime-cpu"
     assert bench.moved(before) == {result}
     assert bench.chain.sufficient
+
+
+def test_golden_inputs_that_no_engine_takes_are_said_before_one_is_built(wide: Bench) -> None:
+    before = wide.results()
+    assert wide.upgrade(spec=WIDE).run_once()
+    assert wide.builds == 0
+    assert wide.moved(before) == {"refused"}
+    assert "'x' has shape [2] after the batch, `shapes` of model.yaml takes [32] to [128]" in wide.chain.degraded
+
+
+def test_an_engine_is_compared_on_shapes_that_it_takes(wide: Bench) -> None:
+    wide.inputs = [rows(3, 32)]
+    wide.upgrade(spec=WIDE).run_once()
+    assert wide.active == "tensorrt"
+
+
+def test_without_golden_inputs_an_engine_is_compared_on_the_best_shapes(wide: Bench) -> None:
+    wide.inputs = [rows(1, 1)]
+    wide.upgrade(spec=WIDE, golden=False).run_once()
+    assert (wide.active, wide.chain.degraded) == ("tensorrt", "")
 
 
 def test_without_a_gpu_the_reason_is_said(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ rows. Other free dimensions span the range that model.yaml names for them.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from modelyard.backends.base import BackendUnavailable
@@ -86,6 +86,21 @@ def profiles(spec: ModelSpec, backend: BackendSpec) -> tuple[Profile, ...]:
         Profile(rows, tuple(_input_profile(tensor, rows, backend.shapes.get(tensor.name)) for tensor in spec.inputs))
         for rows in buckets(spec)
     )
+
+
+def check_golden(profile: Profile, golden: Mapping[str, Shape]) -> None:
+    """Could an engine be compared on these inputs? Of any profile, since all differ in the batch alone.
+
+    Raises OutsideProfile: such an engine could be built, and never be used.
+    """
+    batch = int(profile.rows != UNBATCHED)
+    for port in profile.inputs:
+        shape, low, high = golden[port.name][batch:], port.min[batch:], port.max[batch:]
+        if not InputProfile(port.name, low, low, high).admits(shape):
+            raise OutsideProfile(
+                f"golden input '{port.name}' has shape {list(shape)}{' after the batch' * batch}, `shapes` of "
+                f"model.yaml takes {list(low)} to {list(high)}: an engine could never be compared"
+            )
 
 
 def has_free_dimensions(spec: ModelSpec) -> bool:
