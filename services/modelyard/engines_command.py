@@ -60,7 +60,12 @@ def list_() -> None:
         )
     if entries:
         out.print(table)
-    out.print(f"{_engines(entries)} of {decimal(store.max_bytes)} in {store.folder}")
+    refused = [entry for entry in entries if entry.refused]
+    for entry in refused:
+        out.print(f"{entry.key.digest[:_SHORT]} is refused, and built anew when it is wanted: {entry.refused}")
+    good = [entry for entry in entries if not entry.refused]
+    others = f" ({len(refused)} refused)" if refused else ""
+    out.print(f"{_engines(good)}{others} of {decimal(store.max_bytes)} in {store.folder}")
 
 
 @app.command()

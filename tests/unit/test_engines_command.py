@@ -194,6 +194,17 @@ def test_the_list_has_a_line_for_each_engine(store: EngineStore) -> None:
     assert total.startswith("2 engines with 4.0 kB of")
 
 
+def test_the_list_says_which_engines_are_refused(store: EngineStore) -> None:
+    keep(store, "good", 0.0)
+    keep(store, "bad", 3600.0)
+    digest = replace(KEY, onnx_sha256="bad").digest
+    (plan,) = store.folder.glob(f"{digest}.*.plan")
+    plan.chmod(0o666)
+    *_, refused, total = run("list").splitlines()
+    assert refused.startswith(f"{digest[:12]} is refused, and built anew when it is wanted: {plan} can be written by")
+    assert total.startswith("1 engine with 2.0 kB (1 refused) of")
+
+
 def test_prune_says_what_went(store: EngineStore) -> None:
     keep(store, "old", 0.0)
     keep(store, "new", 3600.0)

@@ -50,6 +50,8 @@ class Entry:
     created: str
     last_used: float
     """Seconds since the epoch."""
+    refused: str = ""
+    """Why the plan would not be loaded; empty: nothing that shows without reading all of it."""
 
 
 class Manifest(BaseModel):

@@ -6,6 +6,7 @@ What was opened is what is checked, and every name is looked up in the opened fo
 the check and the read. Others may read; what others could have written is refused.
 """
 
+import errno
 import fcntl
 import os
 import secrets
@@ -43,6 +44,15 @@ class PrivateFolder:
     def status(self, name: str) -> os.stat_result:
         with self._opened() as folder:
             return os.stat(name, dir_fd=folder, follow_symlinks=False)
+
+    def size(self, name: str) -> int:
+        """Of a file that `read` would read."""
+        with self._opened() as folder:
+            descriptor = self._open(name, _READ, folder)
+            try:
+                return os.fstat(descriptor).st_size
+            finally:
+                os.close(descriptor)
 
     def read(self, name: str) -> bytes:
         with self._opened() as folder:
@@ -133,12 +143,10 @@ class PrivateFolder:
     def _opened(self) -> Iterator[int]:
         try:
             descriptor = os.open(self.path, _FOLDER)
-        except FileNotFoundError:
-            raise
         except OSError as error:
-            raise NotPrivate(
-                f"{self.path} cannot be opened as a folder (a link is refused): {error.strerror}"
-            ) from None
+            if error.errno in {errno.ELOOP, errno.ENOTDIR}:  # Linux says of a link, too, that it is no directory
+                raise NotPrivate(f"{self.path} is no folder (a link is refused)") from None
+            raise
         try:
             _check(descriptor, self.path)
             yield descriptor
@@ -148,10 +156,10 @@ class PrivateFolder:
     def _open(self, name: str, flags: int, folder: int) -> int:
         try:
             descriptor = os.open(name, flags, 0o600, dir_fd=folder)
-        except FileNotFoundError:
-            raise
         except OSError as error:
-            raise NotPrivate(f"{self.path / name} cannot be opened (a link is refused): {error.strerror}") from None
+            if error.errno == errno.ELOOP:
+                raise NotPrivate(f"{self.path / name} cannot be opened: a link is refused") from None
+            raise OSError(error.errno, error.strerror, str(self.path / name)) from None
         try:
             _check(descriptor, self.path / name)
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):

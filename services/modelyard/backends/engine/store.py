@@ -16,13 +16,13 @@ import logging
 import re
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from modelyard.backends.engine.entry import FORMAT, About, EngineKey, Entry, Manifest, now
-from modelyard.backends.engine.private import PrivateFolder
+from modelyard.backends.engine.private import NotPrivate, PrivateFolder
 from modelyard.backends.engine.records import Records
 
 log = logging.getLogger("modelyard.engines")
@@ -106,24 +106,28 @@ class EngineStore(Records):
                 if manifest is not None:
                     size = self._files.status(manifest.plan).st_size
                     used = self._files.status(f"{digest}.json").st_mtime
-                    found.append(Entry(manifest.key, manifest.about, size, manifest.created, used))
+                    refused = self._refused(manifest)
+                    found.append(Entry(manifest.key, manifest.about, size, manifest.created, used, refused))
         return sorted(found, key=lambda entry: entry.last_used, reverse=True)
 
     def prune(self, max_bytes: int | None = None, keep: EngineKey | None = None) -> list[Entry]:
         """Sweep what dead builders left, then remove the engines used longest ago until the rest fits.
 
-        Returns what went. Engines that are being built just now stay, and `keep`, which is not counted. Raises OSError.
+        Returns what went. Engines that are being built just now stay, and `keep`, which is not counted. What
+        somebody else put there is passed over: a stray name must not fail a build. Raises OSError.
         """
         spared = keep.digest if keep else ""
-        for digest in self._digests() - {spared}:
-            with self._files.try_lock(f"{digest}.lock") as free:
+        for digest in sorted(self._digests() - {spared}):
+            with _passing_over(digest), self._files.try_lock(f"{digest}.lock") as free:
                 if free:
                     self._sweep(digest)
         kept = [entry for entry in self.entries() if entry.key.digest != spared]
         total, gone = sum(entry.bytes for entry in kept), []
         while kept and total > (self.max_bytes if max_bytes is None else max_bytes):
-            oldest = kept.pop()
-            if self._drop(oldest.key.digest):
+            oldest, dropped = kept.pop(), False
+            with _passing_over(oldest.key.digest):
+                dropped = self._drop(oldest.key.digest)
+            if dropped:
                 total -= oldest.bytes
                 gone.append(oldest)
                 log.info("engine %s of %s is removed to make room", oldest.key.digest, oldest.about.model)
@@ -151,8 +155,17 @@ class EngineStore(Records):
         for name in self._files.names():
             matched = _OURS.fullmatch(name)
             if matched and matched[1] == digest and name not in keep:
-                log.info("%s was left behind: removed", name)
-                self._files.unlink(name)
+                must = name == f"{digest}.json" and digest in self._held  # else it would fail after the build
+                with nullcontext() if must else _passing_over(name):
+                    self._files.unlink(name)
+                    log.info("%s was left behind: removed", name)
+
+    def _refused(self, manifest: Manifest) -> str:
+        try:
+            found = self._files.size(manifest.plan)
+        except OSError as error:
+            return str(error)
+        return "" if found == manifest.bytes else f"it has {found} bytes, its manifest says {manifest.bytes}"
 
     def _digests(self, ending: str = "") -> set[str]:
         names = [name for name in self._names() if name.endswith(ending)]
@@ -196,3 +209,12 @@ class EngineStore(Records):
         except OSError as error:
             log.warning("the plan %s is refused: %s", manifest.plan, error)
         return None
+
+
+@contextmanager
+def _passing_over(name: str) -> Iterator[None]:
+    """A file of somebody else, a link or a directory is not ours to remove: say so and go on."""
+    try:
+        yield
+    except (NotPrivate, IsADirectoryError, PermissionError) as error:
+        log.warning("%s is passed over: %s", name, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -179,6 +180,94 @@ def test_a_folder_that_others_can_write_is_refused_and_left_as_it_is(store: Engi
         with pytest.raises(OSError, match="can be written by others"):
             use()
     assert stat.S_IMODE(store.folder.stat().st_mode) == mode
+
+
+def lend_lock(store: EngineStore) -> None:
+    lock = store.folder / f"{other('old').digest}.lock"
+    lock.touch()
+    lock.chmod(0o660)
+
+
+def directory_for_lock(store: EngineStore) -> None:
+    (store.folder / f"{other('old').digest}.lock").mkdir()
+
+
+def directory_for_manifest(store: EngineStore) -> None:
+    (store.folder / f"{other('old').digest}.json").unlink()
+    (store.folder / f"{other('old').digest}.json").mkdir()
+
+
+def directory_for_plan(store: EngineStore) -> None:
+    (plan,) = store.folder.glob(f"{other('old').digest}.*.plan")
+    plan.unlink()
+    plan.mkdir()
+
+
+def directory_beside(store: EngineStore) -> None:
+    (store.folder / f"{other('old').digest}.00.plan").mkdir()
+
+
+@pytest.mark.parametrize(
+    "spoil", [lend_lock, directory_for_lock, directory_for_manifest, directory_for_plan, directory_beside]
+)
+def test_a_stray_name_of_another_engine_fails_no_build(
+    store: EngineStore, caplog: pytest.LogCaptureFixture, spoil: Spoil
+) -> None:
+    publish(store, other("old"))
+    spoil(store)
+    publish(store)
+    store.prune(0)
+    publish(store)
+    assert store.find(KEY) == PLAN
+    assert "is passed over" in caplog.text
+
+
+def test_a_directory_in_place_of_the_manifest_is_found_before_the_build(store: EngineStore) -> None:
+    publish(store)
+    (manifest,) = files(store, ".json")
+    manifest.unlink()
+    manifest.mkdir()
+    with pytest.raises(IsADirectoryError), store.lock(KEY):
+        pytest.fail("nothing is to be built")
+
+
+def test_a_directory_in_place_of_a_plan_is_in_nobodys_way(store: EngineStore) -> None:
+    publish(store)
+    (plan,) = files(store, ".plan")
+    plan.unlink()
+    plan.mkdir()
+    publish(store)
+    assert store.find(KEY) == PLAN
+
+
+@pytest.mark.parametrize("spoil", [directory_for_plan, world_writable_plan, link_plan])
+def test_an_entry_says_that_its_plan_is_refused(store: EngineStore, spoil: Spoil) -> None:
+    publish(store, other("old"))
+    assert [entry.refused for entry in store.entries()] == [""]
+    spoil(store)
+    (entry,) = store.entries()
+    assert entry.refused
+
+
+def test_an_entry_says_that_its_plan_is_shortened(store: EngineStore) -> None:
+    publish(store)
+    os.truncate(files(store, ".plan")[0], 100)
+    assert store.entries()[0].refused == f"it has 100 bytes, its manifest says {len(PLAN)}"
+
+
+def test_only_a_link_is_called_one(store: EngineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(store)
+    opened = os.open
+
+    def open_(path: str | Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        return opened(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", open_)
+    with pytest.raises(OSError, match=rf"Read-only file system: '{store.folder}/.*\.lock'$") as caught, store.lock(KEY):
+        pytest.fail("it cannot be locked")
+    assert "a link" not in str(caught.value)
 
 
 def test_a_folder_behind_a_link_is_refused(store: EngineStore, tmp_path: Path) -> None:
