@@ -153,6 +153,16 @@ class Settings(BaseModel):
             raise ValueError("this command works in a folder, not on a store (`modelyard pull` brings a version)")
         return value
 
+    @field_validator("engine_folder", mode="before")
+    @classmethod
+    def _place(cls, value: Path | str) -> Path:
+        if not str(value).strip():  # of which Path makes the current folder
+            raise ValueError("is empty: name a folder, or leave it out")
+        try:
+            return Path(value).expanduser()
+        except RuntimeError:
+            raise ValueError("there is no such user's home folder") from None
+
     @field_validator("drain_from")
     @classmethod
     def _networks(cls, value: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -52,6 +53,15 @@ def test_variables_are_read_and_overrides_win_unless_they_are_none() -> None:
 def test_a_wrong_value_names_its_variable(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=PREFIX + name):
         Settings.from_environment({PREFIX + name: value})
+
+
+def test_the_engine_folder_is_named_or_left_out() -> None:
+    with pytest.raises(ValueError, match=r"MODELYARD_ENGINE_FOLDER: .*is empty"):
+        Settings.from_environment({"MODELYARD_ENGINE_FOLDER": ""})
+    told = Settings.from_environment({"MODELYARD_ENGINE_FOLDER": "~/x"}).engine_folder
+    assert told == Path.home() / "x"
+    with pytest.raises(ValueError, match=r"MODELYARD_ENGINE_FOLDER: .*home folder"):
+        Settings.from_environment({"MODELYARD_ENGINE_FOLDER": "~nobody-has-this-name/x"})
 
 
 def test_every_wrong_variable_is_named_at_once() -> None:
