@@ -200,7 +200,9 @@ class ModelSpec(_Part):
         names = [backend.name for backend in self.backends]
         if len(set(names)) != len(names):
             raise ValueError(f"a backend stands twice: {names}")
-        if names == ["tensorrt"]:
+        if "onnxruntime-cpu" in names and "tensorrt" in names[names.index("onnxruntime-cpu") :]:
+            raise ValueError("tensorrt after onnxruntime-cpu would never be used: put it first")
+        if names[-1] == "tensorrt":
             raise ValueError("tensorrt needs an ONNX Runtime backend after it: it serves while the engine is built")
         ranks = {tensor.name: len(tensor.shape) - self.batched for tensor in self.inputs}
         for backend in self.backends:

@@ -17,6 +17,8 @@ outputs:
   - {name: probabilities, datatype: FP32, shape: [-1, 10]}
 """
 ON_CPU = "backends: [{name: onnxruntime-cpu}]\n"
+REVERSED = "[{name: onnxruntime-cpu}, {name: tensorrt}]"
+LAST = "[{name: onnxruntime-cuda}, {name: tensorrt}]"
 ENGINE = "backends: [{{name: tensorrt, shapes: {{{}}}}}, {{name: onnxruntime-cpu}}]\nname: digits"
 
 
@@ -90,6 +92,8 @@ def test_a_key_that_stands_twice_is_refused(text: str, line: int, key: str) -> N
         ("name: digits", "name: .hidden", "pattern"),
         ("name: digits", f"minimum_backend: tensorrt\n{ON_CPU}name: digits", "not among the backends"),
         ("name: digits", "backends: [{name: tensorrt}]\nname: digits", "needs an ONNX Runtime backend"),
+        ("name: digits", f"backends: {REVERSED}\nname: digits", "tensorrt after onnxruntime-cpu would never be used"),
+        ("name: digits", f"backends: {LAST}\nname: digits", "needs an ONNX Runtime backend after it"),
         ("name: digits", ON_CPU.replace("}]", "}, {name: onnxruntime-cpu}]") + "name: digits", "stands twice"),
         ("name: digits", ENGINE.format("other: {min: [1], opt: [1], max: [1]}"), "shapes of 'other'"),
         ("name: digits", ENGINE.format("image: {min: [1], opt: [1], max: [1]}"), "1 dimensions"),
