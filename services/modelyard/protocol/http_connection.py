@@ -70,7 +70,7 @@ class HttpConnection(HttpToolsProtocol):
         super().connection_lost(exc)
         # connection, exchange and task refer to each other: a body must not wait for the garbage collector
         for cycle in (self.cycle, *(waiting for waiting, _ in self.pipeline)):
-            _drop_body(cycle)
+            drop_body(cycle)
         self.pipeline.clear()
         self._release()
 
@@ -179,7 +179,7 @@ class HttpConnection(HttpToolsProtocol):
         cycle = self.cycle
         unanswered = cycle is not None and not cycle.response_complete
         if unanswered and self._in_body:
-            _drop_body(cycle)
+            drop_body(cycle)
             cycle.disconnected = True
             cycle.message_event.set()  # wakes whoever waits for the rest of the body
             unanswered = cycle.response_started
@@ -230,8 +230,9 @@ class HttpConnection(HttpToolsProtocol):
             self._refuse(ReceiveTimeout(f"the request did not arrive within {self._receive_timeout:g} s"))
 
 
-def _drop_body(cycle: Any) -> None:
+def drop_body(cycle: Any) -> None:
     if isinstance(cycle, Exchange):
         cycle.chunks.clear()
+        cycle.request.body = b""
     elif cycle is not None:
         cycle.body = bytearray()

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from modelyard.errors import ModelyardError
 from modelyard.protocol.exchange import Exchange, render
-from modelyard.protocol.http_connection import HttpConnection
+from modelyard.protocol.http_connection import HttpConnection, drop_body
 from modelyard.protocol.http_message import HttpRequest, HttpResponse
 from modelyard.protocol.rest import Cancel, failure
 from modelyard.protocol.rest_routes import MAX_REMEMBERED, OPEN_PATHS, owns
@@ -114,6 +114,8 @@ class HttpProtocol(HttpConnection):
     def on_response_complete(self) -> None:
         """Also called by uvicorn, for its cycles."""
         self._release()
+        if self.cycle.response_complete:  # kept until the next request comes, and no limit counts its body any more
+            drop_body(self.cycle)
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return

@@ -114,6 +114,20 @@ async def test_a_body_is_held_until_its_answer(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", [NOW, LATER, APP])
+@pytest.mark.parametrize("pipelined", [False, True])
+async def test_a_connection_that_has_its_answer_keeps_no_body(line: Line, path: str, *, pipelined: bool) -> None:
+    body = b"x" * 1000
+    line.send((request(LATER, body) if pipelined else b"") + request(path, body))
+    while line.rest.held:
+        line.rest.held.pop(0).answer()
+    await settle()
+    assert len(line.answers()) == 1 + pipelined
+    cycle = line.protocol.cycle
+    assert cycle.response_complete
+    assert not (cycle.body if path == APP else cycle.request.body or cycle.chunks)
+
+
+@pytest.mark.parametrize("path", [NOW, LATER, APP])
 @pytest.mark.parametrize("arrived", [1, 100])
 async def test_a_body_is_let_go_with_its_connection(path: str, arrived: int) -> None:
     line = Line()
