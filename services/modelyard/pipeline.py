@@ -83,7 +83,7 @@ class Pipeline:
             max_queue_delay=spec.batching.max_queue_delay_ms / 1000,
             buckets=spec.batching.buckets,
             inline_seconds=settings.inline_seconds,
-            cost=_cost_model(loaded),
+            cost=CostModel(loaded.batch_seconds, loaded.warmed),
             observe=self._observe,
         )
         self._batcher.in_loop.barred = self.chain.on_device
@@ -131,7 +131,8 @@ class Pipeline:
         arrays, nbytes = _arrays(inputs)
         self._admit(call, nbytes)
         signature = self._signature(inputs, outputs, {})
-        self._batcher.submit(Item(arrays, rows, signature, outputs, computed, call.wanted, request.priority, nbytes))
+        item = Item(arrays, rows, signature, outputs, computed, call.wanted, request.priority, nbytes)
+        call.left = self._batcher.submit(item).leave
 
     def _look_up(
         self,
@@ -244,10 +245,10 @@ class Pipeline:
         done: Done,
         wanted: Callable[[], bool],
         priority: int = 0,
-    ) -> None:
+    ) -> Item:
         """For the cache: its port Compute."""
         arrays, nbytes = _arrays(inputs)
-        self._batcher.submit(Item(arrays, rows, signature, signature.outputs, done, wanted, priority, nbytes))
+        return self._batcher.submit(Item(arrays, rows, signature, signature.outputs, done, wanted, priority, nbytes))
 
     def _run(self, inputs: Sequence[Array], outputs: tuple[str, ...]) -> Sequence[Array]:
         """Run the chain and hold the model to its spec. In an executor thread, or inline."""
@@ -280,14 +281,6 @@ def _arrays(inputs: Sequence[Tensor]) -> tuple[list[Array], int]:
     """The arrays and their bytes."""
     arrays = [tensor.array for tensor in inputs]
     return arrays, sum([array.nbytes for array in arrays])
-
-
-def _cost_model(loaded: LoadedVersion) -> CostModel:
-    cost = CostModel(loaded.batch_seconds)
-    for rows, seconds in loaded.warmed.items():
-        cost.observe(rows, seconds)
-        cost.observe_busy(rows, seconds)
-    return cost
 
 
 def _plain_signature(spec: ModelSpec) -> Signature | None:

@@ -150,6 +150,7 @@ def test_work_of_a_client_that_left_is_not_run(server: Server, protocol: str) ->
                 with pytest.raises(asyncio.CancelledError):
                     await leaving
                 await until_true(lambda: cancelled(server, protocol) == left + 1, "the client's leave is counted")
+                await until_true(lambda: waiting_rows(server) == 1, "what it wanted keeps nobody out")
             return await staying
 
     np.testing.assert_array_equal(asyncio.run(body()).only, row(3))

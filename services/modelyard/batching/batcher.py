@@ -17,14 +17,11 @@ from modelyard.batching.batch import bucket, merge, pad, split, without_frames
 from modelyard.batching.cost import CostModel
 from modelyard.batching.in_loop import InLoop
 from modelyard.batching.item import Execution, Item, Result
+from modelyard.batching.runs import Runs
 from modelyard.tensors import Array
 
 log = logging.getLogger("modelyard.batching")
 
-HANGING = 3
-"""A run that takes this many times the expected seconds may never end."""
-GIVEN_SECONDS = 0.001
-"""How long an estimate of the work that the executors have may be used."""
 AHEAD_SECONDS = 0.02
 """Work that each executor may be given beyond what it runs."""
 SPREAD_RATIO, SPREAD_SECONDS = 0.75, 0.001
@@ -55,10 +52,7 @@ class Batcher:
         self._observe = observe
         self._queues: dict[tuple[bool, Hashable], deque[Item]] = {}
         self._running = 0
-        self._runs: dict[int, tuple[float, int]] = {}
-        """(start, rows) of each batch that the executors have, by its id; the start is 0 until a thread takes it."""
-        self._given_at = 0.0
-        self._given_work = (0.0, 0.0)
+        self._runs = Runs(cost)
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self.in_loop = InLoop(inline_seconds, cost)
@@ -69,8 +63,7 @@ class Batcher:
     @property
     def oldest_run(self) -> float:
         """Seconds for which the oldest run in a thread has been going on; 0 when none is."""
-        started = [start for start, _ in list(self._runs.values()) if start]
-        return time.perf_counter() - min(started) if started else 0.0
+        return self._runs.oldest(time.perf_counter())
 
     @property
     def estimated_wait(self) -> float:
@@ -79,35 +72,34 @@ class Batcher:
         A run that takes far longer than any before may hang: then the wait is at least as long as it has taken already,
         so that it does not let everybody in.
         """
-        if not self._runs and self.queued_rows < max(1, self._max_rows):
+        if not self._running and self.queued_rows < max(1, self._max_rows):
             return 0.0  # it would run with what is queued, now
         runs = -(-self.queued_rows // max(1, self._max_rows))
         queued = runs * self._cost.expected(min(self.queued_rows, max(1, self._max_rows)))
-        running, overdue = self._given(time.perf_counter())
+        running, overdue = self._runs.work(time.perf_counter())
         busy = self._running >= self._executors
         return max((queued + running) / self._executors, overdue if busy else 0.0)
 
-    def _given(self, now: float) -> tuple[float, float]:
-        """Seconds of work that the executors have, and the age of a run that hangs. Under overload all refusals ask."""
-        if now - self._given_at > GIVEN_SECONDS:
-            seconds = overdue = 0.0
-            for started, rows in list(self._runs.values()):
-                age, expected = now - started if started else 0.0, self._cost.expected(rows)
-                seconds += max(0.0, expected - age)
-                if age > HANGING * expected:
-                    overdue = max(overdue, age)
-            self._given_at, self._given_work = now, (seconds, overdue)
-        return self._given_work
-
-    def submit(self, item: Item) -> None:
-        """Queue an item; it runs at the end of this turn of the event loop at the earliest."""
+    def submit(self, item: Item) -> Item:
+        """Queue an item, and return it; it runs at the end of this turn of the event loop at the earliest."""
         queue = self._queues.get(key := (item.priority != 1, item.signature))
         if queue is None:
             queue = self._queues[key] = deque()
         queue.append(item)
+        item.queue = self
         self.queued_rows += item.rows
         self.queued_bytes += item.nbytes
         self._schedule()
+        return item
+
+    def drop(self, item: Item) -> None:
+        """Let go of an item that waits here, so that it keeps nobody out. Its empty shell goes when its turn comes.
+
+        To look for it in a long queue would be dear where thousands leave at once.
+        """
+        self.queued_rows -= item.rows
+        self.queued_bytes -= item.nbytes
+        item.clear()
 
     def _schedule(self) -> None:
         if not self._scheduled and (self._running < self._executors or self._is_full(self.queued_rows)):
@@ -194,6 +186,7 @@ class Batcher:
         rows = 0
         while queue and (not batch or rows + queue[0].rows <= most):
             item = queue.popleft()
+            item.queue = None
             self.queued_rows -= item.rows
             self.queued_bytes -= item.nbytes
             if item.wanted():
@@ -216,17 +209,17 @@ class Batcher:
         loop = asyncio.get_running_loop()
         rows = sum(item.rows for item in batch)
         self._running += 1
-        self._runs[id(batch)] = (0.0, rows)
+        self._runs.note(id(batch), rows)
 
         def run() -> None:
             started = time.perf_counter()
-            self._runs[id(batch)] = (started, rows)
+            self._runs.note(id(batch), rows, started)
             wanted = [item for item in batch if item.wanted()]  # once more: it may have waited for this thread
             loop.call_soon_threadsafe(finish, wanted, self._execute(wanted, started) if wanted else None)
 
         def finish(wanted: list[Item], outcome: tuple[list[Result], Execution] | None) -> None:
             self._running -= 1
-            del self._runs[id(batch)]
+            self._runs.ended(id(batch))
             self._dispatch()  # first: answering takes time in which the executor would idle
             if outcome is not None:
                 self.in_loop.ran_in_thread(rows, outcome[1].busy or 0.0)

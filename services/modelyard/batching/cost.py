@@ -8,16 +8,22 @@ what it would cost the event loop. In a thread of a loaded process the first is 
 second is more than in the loop: cold caches, and the wait for the interpreter.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 WEIGHT = 0.2
 """Of the newest run in the smoothed cost."""
 
 
 class CostModel:
-    def __init__(self, one_row: float) -> None:
-        """`one_row`: measured seconds of a run with one row."""
+    def __init__(self, one_row: float, warmed: Mapping[int, float] = MappingProxyType({})) -> None:
+        """`one_row`: measured seconds of a run with one row; `warmed`: of others, by the number of their rows."""
         self._seconds = {0: one_row}
         """Exponent of the size class to smoothed seconds; class k holds 2^(k-1) < rows <= 2^k."""
         self._busy = {0: one_row}
+        for rows, seconds in warmed.items():
+            self.observe(rows, seconds)
+            self.observe_busy(rows, seconds)
 
     def observe(self, rows: int, seconds: float) -> None:
         """A run of `rows` rows took `seconds`."""

@@ -3,13 +3,18 @@
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from modelyard.tensors import Array
 
 Result = Sequence[Array] | Exception
 
 
-@dataclass(slots=True)
+class Queue(Protocol):
+    def drop(self, item: "Item") -> None: ...
+
+
+@dataclass(slots=True, eq=False)
 class Item:
     """Rows that wait. `done` is called once, in the event loop, unless `wanted` says no when their turn comes."""
 
@@ -22,6 +27,19 @@ class Item:
     priority: int = 0
     nbytes: int = 0
     queued: float = field(default_factory=time.perf_counter)
+    queue: Queue | None = None
+    """Where it waits; None before and after."""
+
+    def leave(self) -> None:
+        """One who wanted it is gone: when that was the last one, what waits in the queue is let go, and its room."""
+        if self.queue is not None and not self.wanted():
+            self.queue.drop(self)
+
+    def clear(self) -> None:
+        """Keep nothing of the request: no rows, no arrays, no answer to give."""
+        self.queue = None
+        self.inputs, self.rows, self.nbytes = (), 0, 0
+        self.done, self.wanted = _ignore, _unwanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +54,10 @@ class Execution:
     queue_seconds: Sequence[float]
     retried: bool
     failed: int
+
+
+def _ignore(_: Result) -> None: ...
+
+
+def _unwanted() -> bool:
+    return False

@@ -8,10 +8,18 @@ away one waiter and nothing more. Only when no waiter is left is the work droppe
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from modelyard.cache.key import Signature
 from modelyard.cache.store import MISS, Key, Missing, Row
 from modelyard.tensors import Tensor
+
+
+class Work(Protocol):
+    """Rows that wait for the model."""
+
+    def leave(self) -> None:
+        """Somebody stopped waiting for them: they may be dropped if that was the last one."""
 
 
 class Waiter:
@@ -62,13 +70,15 @@ class Waiter:
 
 
 class Flight:
-    __slots__ = ("final", "key", "leader", "waiting")
+    __slots__ = ("final", "key", "leader", "waiting", "work")
 
     def __init__(self, key: Key, leader: Waiter, slot: int, *, final: bool = False) -> None:
         """`final`: an error of this flight is everybody's; it is their second."""
         self.key = key
         self.leader = leader
         self.final = final
+        self.work: Work | None = None
+        """Where the row waits for the model, with others. It leads back here, so it is forgotten with the end."""
         self.waiting: list[tuple[Waiter, int]] = []
         self.join(leader, slot)
 
@@ -82,7 +92,7 @@ class Flight:
         for waiter, slot in self.waiting:
             waiter.fill(slot, row, result if first and waiter is self.leader else "join")
             first = False
-        self.waiting = []
+        self.waiting, self.work = [], None
 
     def fail(self, error: Exception) -> list[tuple[Waiter, int]]:
         """The leader gets the error. The others are returned: what failed the leader must not fail them."""
@@ -92,5 +102,5 @@ class Flight:
                 waiter.fail(error)
             else:
                 followers.append((waiter, slot))
-        self.waiting = []
+        self.waiting, self.work = [], None
         return followers

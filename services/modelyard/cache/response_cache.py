@@ -16,7 +16,7 @@ from typing import Protocol
 
 from modelyard import metrics
 from modelyard.cache.codec import OutputSpec, decode, encode
-from modelyard.cache.flight import Flight, Waiter
+from modelyard.cache.flight import Flight, Waiter, Work
 from modelyard.cache.key import Signature, row_keys
 from modelyard.cache.memory import MemoryStore
 from modelyard.cache.rows import assemble, finite_rows, separate, take
@@ -43,7 +43,7 @@ class Compute(Protocol):
         done: Done,
         wanted: Callable[[], bool],
         priority: int,
-    ) -> None: ...
+    ) -> Work: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +138,14 @@ class ResponseCache:
 
     def leave(self, waiter: Waiter) -> None:
         """The waiter's request is over: what only it wanted may be dropped, and nobody new may join it."""
+        left = set()
         for flight in waiter.leave():
             self._forget(flight)
+            if flight.work is not None:
+                left.add(flight.work)
+                flight.work = None
+        for work in left:
+            work.leave()
 
     def _from_memory(self, keys: list[Key]) -> Sequence[Row | Missing]:
         memory = self._memory
@@ -214,9 +220,7 @@ class ResponseCache:
         redis.get([flight.key for flight in flights]).add_done_callback(guarded)
 
     def _run(self, flights: list[Flight], slots: list[int], waiter: Waiter) -> None:
-        """Compute the rows of `waiter` in `slots`, one flight each."""
-        batched = self._identity.batched
-        inputs = take(waiter.inputs, slots) if batched else waiter.inputs
+        """Compute the rows of `waiter` in `slots`, one flight each, unless all who wait have left meanwhile."""
 
         def done(result: Sequence[Array] | Exception) -> None:
             if isinstance(result, Exception):
@@ -231,10 +235,17 @@ class ResponseCache:
         def wanted() -> bool:
             return any(flight.waiting for flight in flights)
 
+        if not wanted():
+            return
+        batched = self._identity.batched
+        inputs = take(waiter.inputs, slots) if batched else waiter.inputs
         try:
-            self._compute(inputs, len(slots) if batched else 1, waiter.signature, done, wanted, waiter.priority)
+            work = self._compute(inputs, len(slots) if batched else 1, waiter.signature, done, wanted, waiter.priority)
         except ModelyardError as error:  # refused: not even queued
             self._fail(flights, error)
+            return
+        for flight in flights:
+            flight.work = work
 
     def _fill(self, flights: list[Flight], outputs: Sequence[Array], signature: Signature) -> None:
         started = time.thread_time()

@@ -20,8 +20,17 @@ from modelyard.tensors import Array, Tensor
 MODEL = "cached"
 
 
-@dataclass
-class Call:
+class Queued:
+    """Work in a queue, which is told when somebody may have been the last one to want it."""
+
+    left = 0
+
+    def leave(self) -> None:
+        self.left += 1
+
+
+@dataclass(eq=False)
+class Call(Queued):
     """One call of the model."""
 
     inputs: list[list[float]]
@@ -49,10 +58,11 @@ class Model:
         done: Done,
         wanted: Callable[[], bool],
         priority: int,
-    ) -> None:
+    ) -> Queued:
         if self.refusal:
             raise self.refusal
-        self.calls.append(Call(inputs[0].array.tolist(), rows, done, wanted, priority))
+        self.calls.append(call := Call(inputs[0].array.tolist(), rows, done, wanted, priority))
+        return call
 
 
 class FakeRedis:

@@ -26,7 +26,7 @@ from modelyard.cache.response_cache import CacheIdentity, Done, Known, ResponseC
 from modelyard.cache.store import MISS, Key, Missing
 from modelyard.errors import BackendError, ModelyardError, Overloaded
 from modelyard.tensors import Array, Tensor
-from tests.unit.cache.fakes import MODEL, FakeRedis, Model, settle
+from tests.unit.cache.fakes import MODEL, FakeRedis, Model, Queued, settle
 
 ROWS = st.integers(0, 3)
 MOSTLY = st.sampled_from([True, True, True, False])
@@ -47,8 +47,8 @@ SIGNATURE = Signature.of(inputs_of([0]), ("y",), {}, batched=True)
 KEYS = {row: row_keys(MODEL, "digest", SIGNATURE, inputs_of([row]), batched=True)[0] for row in range(4)}
 
 
-@dataclass
-class Run:
+@dataclass(eq=False)
+class Run(Queued):
     """The model was handed some rows."""
 
     owner: int
@@ -78,12 +78,12 @@ class Runs(Model):
         done: Done,
         wanted: Callable[[], bool],
         priority: int,  # noqa: ARG002  (as above)
-    ) -> None:
+    ) -> Run:
         owner, self.owner = self.owner, SECOND_RUN  # a second run within one step is one of followers
-        values = inputs[0].array.reshape(-1).tolist()
         if self.refusing:
             raise self.failure(Overloaded("full"), owner)
-        self.open.append(Run(owner, values, rows, done, wanted))
+        self.open.append(run := Run(owner, inputs[0].array.reshape(-1).tolist(), rows, done, wanted))
+        return run
 
     def failure(self, error: ModelyardError, owner: int) -> ModelyardError:
         self.origins[error] = owner
@@ -241,6 +241,7 @@ class RowJoining(RuleBasedStateMachine):
     def a_run_computes_each_row_once(self) -> None:
         for run in self.model.open if self.requests else ():
             assert run.count == len(run.rows) == len(set(run.rows))
+            assert run.wanted() or run.left, "the queue was told"
 
     @invariant()
     def nobody_is_asked_twice_for_a_row(self) -> None:
