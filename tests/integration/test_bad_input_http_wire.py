@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.integration import wire
+from tests.integration.calls import until
 from tests.integration.conftest import RECEIVE_SECONDS, STRICT_BODY_BYTES
 from tests.integration.harness import Server
 from tests.integration.pair_model import A_ROW, B_ROW, INFER, assert_well, document
@@ -227,3 +228,19 @@ def test_a_client_that_reads_late_loses_nothing(strict: Server) -> None:
             assert reply.status == 200, reply.body
             assert reply.json()["id"].startswith(f"{number}-")
         sent.result()
+
+
+def test_a_client_that_never_reads_is_cut_off(strict: Server) -> None:
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", strict.http_port))
+        connection.settimeout(RECEIVE_SECONDS / 4)
+        with contextlib.suppress(OSError):
+            connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
+        own = connection.getsockname()
+        until(lambda: own not in _peers(strict), "the server has closed the connection")
+
+
+def _peers(server: Server) -> set[object]:
+    """The other ends of the connections that a server has."""
+    return {found.raddr for process in server.processes() for found in process.net_connections()}

@@ -1,7 +1,8 @@
 """What every HTTP connection promises, whoever answers its requests: uvicorn's parser, held to our limits.
 
 A request has arrived whole within the receive deadline and is never larger than the cap; all connections together hold
-no more bodies than their share of memory. What breaks a promise is answered at once, and its connection closed.
+no more bodies, and answers that nobody reads, than their share of memory. What breaks a promise is answered at once and
+its connection closed. A peer that takes nothing of its answer for as long as the receive deadline is cut off.
 """
 
 import asyncio
@@ -60,6 +61,9 @@ class HttpConnection(HttpToolsProtocol):
         self._body_bytes = 0
         self._held = 0
         """Bytes of bodies that this connection's open requests hold."""
+        self._unread = 0
+        """Bytes of answers that the peer had not taken when that was last looked at; they count as held, too."""
+        self._unread_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows asyncio's type
@@ -67,6 +71,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        self._all_read()
         super().connection_lost(exc)
         # connection, exchange and task refer to each other: a body must not wait for the garbage collector
         for cycle in (self.cycle, *(waiting for waiting, _ in self.pipeline)):
@@ -187,7 +192,7 @@ class HttpConnection(HttpToolsProtocol):
             self.transport.write(render(failure(error), keep_alive=False))
             self._linger()
         else:
-            self.loop.call_later(LINGER_SECONDS, self.transport.close)
+            self.loop.call_later(LINGER_SECONDS, self._close)
         self._release()
 
     def _linger(self) -> None:
@@ -196,7 +201,12 @@ class HttpConnection(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self.loop.call_later(LINGER_SECONDS, self.transport.close)
+        self.loop.call_later(LINGER_SECONDS, self._close)
+
+    def _close(self) -> None:
+        """A closed transport lives on until its peer has read all: that, too, is watched."""
+        self.transport.close()
+        self._watch()
 
     def _listening(self) -> bool:
         return not (self._refused or self.transport.is_closing())
@@ -225,9 +235,44 @@ class HttpConnection(HttpToolsProtocol):
         if self.flow.read_paused:
             self._arm()  # it is the server that does not read on, while it answers this connection's earlier requests
         elif not self._begun:
-            self.transport.close()  # a connection that was opened in advance and never used is owed no answer
+            self._close()  # a connection that was opened in advance and never used is owed no answer
         elif not self.transport.is_closing():
             self._refuse(ReceiveTimeout(f"the request did not arrive within {self._receive_timeout:g} s"))
+
+    # --- a peer that does not read ----------------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._all_read()
+
+    def _watch(self) -> None:
+        """Count what the peer has not read as held, and look after a while whether it has read on."""
+        if self._unread_timer is None:
+            self._count_unread(self.transport.get_write_buffer_size())
+            if self._unread:
+                self._unread_timer = self.loop.call_later(self._receive_timeout, self._look_at_unread)
+
+    def _look_at_unread(self) -> None:
+        self._unread_timer = None
+        if self.transport.get_write_buffer_size() < self._unread:
+            self._watch()
+        else:
+            self.transport.abort()  # `close` would wait for the peer for ever
+
+    def _all_read(self) -> None:
+        self._count_unread(0)
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
+
+    def _count_unread(self, count: int) -> None:
+        self._served.held_bytes += count - self._unread
+        self._unread = count
 
 
 def drop_body(cycle: Any) -> None:

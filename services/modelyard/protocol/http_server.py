@@ -118,6 +118,7 @@ class HttpProtocol(HttpConnection):
             drop_body(self.cycle)
         self.server_state.total_requests += 1
         if self.transport.is_closing():
+            self._watch()
             return
         self._last_used = time.monotonic()
         if self.pipeline:
@@ -192,14 +193,14 @@ class HttpProtocol(HttpConnection):
 
     def _close_if_idle(self) -> None:
         if self._idle():
-            self.transport.close()
+            self._close()
 
     def _close_if_unused(self) -> None:
         """One timer for the life of a connection, put off while it is used: a new one for each answer costs more."""
         self._idle_timer = None
         left = self._last_used + self.timeout_keep_alive - time.monotonic()
         if left <= 0 and self._idle():
-            self.transport.close()
+            self._close()
         elif not self.transport.is_closing():
             self._idle_timer = self.loop.call_later(max(left, 1.0), self._close_if_unused)
 

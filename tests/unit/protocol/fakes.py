@@ -123,7 +123,9 @@ class FakeTransport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written = b""
-        self.closed = self.ended = self.reading_paused = False
+        self.closed = self.ended = self.reading_paused = self.aborted = False
+        self.unread = 0
+        """Bytes that the client has not read."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self.ended:
@@ -141,7 +143,10 @@ class FakeTransport(asyncio.Transport):
         self.closed = True
 
     def abort(self) -> None:
-        self.closed = True
+        self.closed = self.aborted = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
 
     def is_closing(self) -> bool:
         return self.closed

@@ -259,37 +259,3 @@ async def test_an_idle_connection_gets_a_moment_when_the_server_stops(line: Line
     assert not line.transport.closed
     line.clock.advance(LAST_REQUEST_SECONDS)
     assert line.transport.closed
-
-
-# --- a client that does not read --------------------------------------------------------------------------------------
-
-
-async def test_nothing_is_computed_for_a_client_that_does_not_read(line: Line) -> None:
-    line.protocol.pause_writing()
-    line.send(request(NOW, b"x"))
-    await settle()
-    assert not line.rest.submitted
-    line.protocol.resume_writing()
-    await settle()
-    assert line.bodies() == [expected(NOW, b"x")]
-
-
-async def test_the_next_of_a_pipeline_waits_for_the_client_to_read(line: Line) -> None:
-    line.send(request(later(1), b"") + request(NOW, b"") + request(later(2), b""))
-    line.protocol.pause_writing()
-    line.rest.answer(later(1))
-    await settle()
-    assert line.rest.submitted == [later(1)]
-    line.protocol.resume_writing()
-    await settle()
-    assert line.rest.submitted == [later(1), NOW, later(2)]
-
-
-async def test_a_client_that_does_not_read_and_goes_away_is_not_computed_for(line: Line) -> None:
-    line.protocol.pause_writing()
-    line.send(request(NOW, b"x"))
-    await settle()
-    line.lose()
-    await settle()
-    assert not line.rest.submitted
-    assert line.served.held_bytes == 0
