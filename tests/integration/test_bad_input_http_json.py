@@ -233,3 +233,8 @@ def test_bytes_that_are_no_text_cannot_be_json(datatypes: Server) -> None:
     raw = b"\x02\0\0\0\xff\xfe"
     document, tail = http_document("BYTES", [1, 1], raw, binary_output=False)
     wire.post_binary(datatypes, TYPES_INFER, document, tail).refused(400)
+
+
+def test_a_timeout_that_no_float_can_hold_is_a_long_one(pair: Server) -> None:
+    text = json.dumps(document() | {"parameters": {"timeout": 10**310}})
+    assert wire.post_json(pair, INFER, text.encode()).status == 200

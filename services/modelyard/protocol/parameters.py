@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from modelyard.errors import InvalidInput
 from modelyard.tensors import Parameter
 
+_FOR_EVER = 2**63 - 1
+"""Microseconds, and as much as gRPC can say: JSON has whole numbers that no float can hold."""
+
 
 def timeout_of(parameters: Mapping[str, Parameter]) -> float | None:
     """Seconds of the request parameter `timeout`, which is in microseconds; 0 is none."""
-    return _not_negative(parameters, "timeout") / 1e6 or None
+    return min(_not_negative(parameters, "timeout"), _FOR_EVER) / 1e6 or None
 
 
 def priority_of(parameters: Mapping[str, Parameter]) -> int:

@@ -15,6 +15,11 @@ def test_a_timeout_is_in_microseconds_and_zero_is_none() -> None:
     assert timeout_of({}) is None
 
 
+@pytest.mark.parametrize("value", [2**63 - 1, 2**64, 10**22, 10**310, 10**4000])
+def test_a_timeout_that_no_clock_can_count_is_a_very_long_one(value: int) -> None:
+    assert timeout_of({"timeout": value}) == (2**63 - 1) / 1e6
+
+
 def test_defaults() -> None:
     assert priority_of({}) == 0
     assert priority_of({"priority": 1}) == 1
