@@ -28,6 +28,26 @@ def test_bytes_that_are_no_message(strict: Server, message: bytes) -> None:
         refused(outcome(call, message), grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.INTERNAL)
 
 
+@pytest.mark.parametrize("method", ["Check", "List", "Watch"])
+def test_bytes_that_are_no_question_about_health(strict: Server, method: str) -> None:
+    with grpc.insecure_channel(strict.grpc) as channel:
+        kind = channel.unary_stream if method == "Watch" else channel.unary_unary
+        call = kind(f"/grpc.health.v1.Health/{method}")
+        assert_unreadable(strict, outcome(lambda *a, **k: list(call(*a, **k)), b"\xff" * 3))
+
+
+def test_bytes_that_are_no_question_about_the_methods(strict: Server) -> None:
+    with grpc.insecure_channel(strict.grpc) as channel:
+        call = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+        assert_unreadable(strict, outcome(lambda *a, **k: list(call(*a, **k)), iter([b"\xff" * 3])))
+
+
+def assert_unreadable(server: Server, answer: object) -> None:
+    text = refused(answer, grpc.StatusCode.INVALID_ARGUMENT)
+    assert text == "the message does not parse as the protocol says"
+    assert "Traceback" not in server.log()
+
+
 def test_a_method_that_is_not_there(strict: Server) -> None:
     with grpc.insecure_channel(strict.grpc) as channel:
         answer = outcome(channel.unary_unary("/inference.GRPCInferenceService/Nothing"), b"")

@@ -22,8 +22,6 @@ MODEL_INFER = "ModelInfer"
 _INFERENCE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
 _REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
-_LOOKS_ITSELF = frozenset({MODEL_INFER, "ModelStreamInfer"})
-"""Methods that tell an unreadable message themselves: a coroutine less in every inference."""
 HEALTH_POLL_SECONDS = 0.2
 
 Methods: TypeAlias = Mapping[str, Mapping[str, Any]]
@@ -32,15 +30,11 @@ Methods: TypeAlias = Mapping[str, Mapping[str, Any]]
 
 def methods(servicer: InferenceServicer, dataplane: DataPlane, stopping: asyncio.Event) -> Methods:
     """`stopping` is set when the server stops: open streams then end."""
-    inference = _handlers(_INFERENCE, servicer, _or_none)
-    for name, handler in inference.items():
-        if name not in _LOOKS_ITSELF:
-            inference[name] = handler._replace(unary_unary=_parsed(handler.unary_unary))
     names = [service.full_name for service in (_INFERENCE, _HEALTH, _REFLECTION)]
     return {
-        _INFERENCE.full_name: inference,
-        _HEALTH.full_name: _handlers(_HEALTH, Health(dataplane, stopping), _or_error),
-        _REFLECTION.full_name: _handlers(_REFLECTION, reflection.aio.ReflectionServicer(names), _or_error),
+        _INFERENCE.full_name: _handlers(_INFERENCE, servicer),
+        _HEALTH.full_name: _handlers(_HEALTH, Health(dataplane, stopping)),
+        _REFLECTION.full_name: _handlers(_REFLECTION, Reflection(names)),
     }
 
 
@@ -63,8 +57,10 @@ class Health(HealthServicer):  # type: ignore[misc]  # untyped library
         return health_pb2.HealthListResponse(statuses=statuses)
 
     async def Watch(
-        self, request: health_pb2.HealthCheckRequest, context: Context
+        self, request: health_pb2.HealthCheckRequest | None, context: Context
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        if request is None:
+            await fail(context, InvalidInput(UNREADABLE))
         sent: int | None = None
         while not self._stopping.is_set():  # an open watch must not hold up a shutdown
             status = self._status(request.service)
@@ -85,9 +81,22 @@ class Health(HealthServicer):  # type: ignore[misc]  # untyped library
         return statuses.SERVING if ready else statuses.NOT_SERVING
 
 
-def _handlers(
-    service: ServiceDescriptor, servicer: Any, deserializer: Callable[[type[Message]], Callable[[bytes], Any]]
-) -> dict[str, Any]:
+class Reflection(reflection.aio.ReflectionServicer):  # type: ignore[misc]  # untyped library
+    async def ServerReflectionInfo(
+        self, requests: AsyncIterator[reflection_pb2.ServerReflectionRequest | None], context: Context
+    ) -> AsyncIterator[reflection_pb2.ServerReflectionResponse]:
+        async def readable() -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
+            async for request in requests:
+                if request is None:
+                    await fail(context, InvalidInput(UNREADABLE))
+                yield request
+
+        async with contextlib.aclosing(super().ServerReflectionInfo(readable(), context)) as answers:
+            async for answer in answers:
+                yield answer
+
+
+def _handlers(service: ServiceDescriptor, servicer: Any) -> dict[str, Any]:
     made = {}
     for method in service.methods:
         kinds = {
@@ -95,9 +104,11 @@ def _handlers(
             (False, True): grpc.unary_stream_rpc_method_handler,
             (True, True): grpc.stream_stream_rpc_method_handler,
         }
+        behavior = getattr(servicer, method.name)
+        unary = not (method.client_streaming or method.server_streaming)
         made[method.name] = kinds[method.client_streaming, method.server_streaming](
-            getattr(servicer, method.name),
-            request_deserializer=deserializer(GetMessageClass(method.input_type)),
+            _parsed(behavior) if unary and method.name != MODEL_INFER else behavior,
+            request_deserializer=_or_none(GetMessageClass(method.input_type)),
             response_serializer=GetMessageClass(method.output_type).SerializeToString,
         )
     return made
@@ -115,12 +126,9 @@ def _or_none(kind: type[Message]) -> Callable[[bytes], Message | None]:
     return deserialize
 
 
-def _or_error(kind: type[Message]) -> Callable[[bytes], Message]:
-    deserialize: Callable[[bytes], Message] = kind.FromString
-    return deserialize
-
-
 def _parsed(behavior: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Awaitable[Any]]:
+    """A stream, and ModelInfer, tell an unreadable message themselves: a coroutine less in every inference."""
+
     async def checked(request: Any, context: Context) -> Any:
         if request is None:
             await fail(context, InvalidInput(UNREADABLE))
