@@ -10,6 +10,7 @@ Pipeline.submit           in the event loop; one call per request, by callbacks:
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -87,6 +88,7 @@ class Pipeline:
             observe=self._observe,
         )
         self._batcher.in_loop.barred = self.chain.on_device
+        self.chain.loop_thread = threading.get_ident()  # a pipeline is made in the loop's thread
         self._cache = self._build_cache(shared)
         self._worth = metrics.CacheWorth(spec.name, self._cache.tiers if self._cache else ())
         self._deadlines = Deadlines()
@@ -162,8 +164,7 @@ class Pipeline:
             call.left = partial(cache.leave, waiter)
 
     def _admit(self, call: Call[InferResponse], nbytes: int) -> None:
-        batcher = self._batcher
-        self._admission.admit(batcher.estimated_wait, call.limit, batcher.queued_bytes, nbytes)
+        self._admission.admit(self._batcher.estimated_wait, call.limit, self._batcher.queued_bytes, nbytes)
 
     def admit_unseen(self, nbytes: int) -> None:
         """Refuse a request before it is decoded, when the cache would hardly know it either. Raises Overloaded."""

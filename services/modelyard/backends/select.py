@@ -14,31 +14,26 @@ What a failure says of a link, and what follows:
     DeviceLost        nothing in this process can be trusted with the device any more: every run fails from now on, the
                       model is not ready, and the application ends the process
     a run that hangs  seen from outside (`hang`): the chain moves on, the model is not ready while it lasts
+
+A run in the event loop takes the CPU's link or fails: it must not wait for a device.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
 
-from modelyard import metrics
 from modelyard.backends.base import Backend, BackendUnavailable, DeviceLost, OutOfMemory
-from modelyard.backends.engine.shapes import OutsideProfile
 from modelyard.backends.onnxruntime import PROVIDERS, OnnxRuntimeBackend
+from modelyard.backends.said import Said
 from modelyard.errors import ConfigurationError, InvalidInput
 from modelyard.spec import BackendSpec, ModelSpec
 from modelyard.tensors import Array
 
-log = logging.getLogger("modelyard.backends")
-
 BREAKER = 3
 REPROBE_SECONDS = 30.0
 PENDING = "its engine is not ready yet"
-_REASONS: dict[type[Exception], str] = {OutOfMemory: "memory", OutsideProfile: "shape"}
-"""Failures that say nothing against a link, as the metrics name them; all others are `runtime`."""
-
+CPU = "onnxruntime-cpu"
 Open = Callable[[Path, ModelSpec, BackendSpec], Backend]
 
 
@@ -68,6 +63,12 @@ class Chain:
         self._names: list[str] = [backend.name for backend in spec.backends]
         self._links: dict[int, Backend] = {}
         self._lock = threading.Lock()
+        self._opening = threading.Lock()
+        self._running: dict[int, int] = {}
+        """The link that each thread's run is on, the oldest run first."""
+        self.loop_thread: int | None = None
+        """The event loop's, by its id: no run in it ever goes to a device."""
+        self._cpu = self._names.index(CPU) if CPU in self._names else -1
         self._failures = 0
         self._probes = -1
         self._retry_at = 0.0
@@ -83,8 +84,11 @@ class Chain:
                 "no backend can run it: " + "; ".join(f"{name}: {why}" for name, why in self.refusals.items())
             )
         self._active = first
-        self._show(first, None)
-        self._count_start(first)
+        self._said = Said(spec.name, self._names)
+        self._said.active(first, None)
+        for position in range(first):  # a start on a lesser backend counts, and is said aloud
+            if (why := self.refusals[self._names[position]]) != PENDING:
+                self._said.refused(position, why)
 
     @property
     def active(self) -> Backend:
@@ -92,8 +96,11 @@ class Chain:
 
     @property
     def on_device(self) -> bool:
-        """Does a run wait for a device, rather than keep a core busy?"""
-        return self._names[self._active] != "onnxruntime-cpu"
+        """Does a run wait for a device, rather than keep a core busy? Or may the next one, as a trial of a better link?
+
+        Where all runs stayed in the event loop, no better link would ever be tried.
+        """
+        return self._names[self._active] != CPU or (self._clock() >= self._retry_at and bool(self._better()))
 
     @property
     def sufficient(self) -> bool:
@@ -111,12 +118,17 @@ class Chain:
         return "; ".join(f"{name}: {self.refusals.get(name, 'failed while it ran')}" for name in better)
 
     def infer(self, inputs: Sequence[Array], outputs: Sequence[str]) -> list[Array]:
-        """Run on the active link, on a failure on the following ones. Raises the first error when none manages."""
+        """Run on the active link, on a failure on the following ones.
+
+        When none manages, raises OutOfMemory where that was one of the errors, since it passes; else the first error.
+        """
         first_error: Exception | None = None
         failed: list[tuple[int, str]] = []
-        position: int | None = self._choose()
+        thread = threading.get_ident()
+        position: int | None = self._choose(thread)
         try:
             while position is not None:
+                self._running[thread] = position
                 try:
                     results = self._links[position].infer(inputs, outputs)
                 except InvalidInput:
@@ -125,14 +137,16 @@ class Chain:
                     self.lose(str(error), self._names[position])
                     raise
                 except Exception as error:
-                    first_error = first_error or error
-                    failed.append((position, self._count(position, error)))
-                    position = self._open_from(position + 1)
+                    if not isinstance(first_error, OutOfMemory):
+                        first_error = error if isinstance(error, OutOfMemory) else first_error or error
+                    failed.append((position, self._said.failed(position, error)))
+                    position = None if thread == self.loop_thread else self._open_from(position + 1)
                 else:
                     self._learn(position, failed)
                     return results
             raise first_error or BackendUnavailable("no backend is open")
         finally:
+            self._running.pop(thread, None)
             del first_error  # its traceback leads back here, and to the link's memory on the device
 
     def adopt(self, backend: Backend) -> None:
@@ -160,79 +174,68 @@ class Chain:
         position = self._names.index(name)
         if self.refusals.get(name) != why:
             self.refusals[name] = why
-            self._count_refusal(position)
+            self._said.refused(position, why)
 
     def reference(self) -> Backend:
         """The best open link that is no engine: what an engine's answers are compared with."""
         return next(self._links[p] for p in sorted(self._links) if self._names[p] in PROVIDERS)
 
     def lose(self, why: str, name: str = "") -> None:
-        """Nothing can run any more in this process. `name`: the backend that met it, else the active one."""
+        """Nothing can run any more in this process. `name`: who met it, else who hangs or is active."""
         if not self.lost:
-            name = name or self._names[self._active]
-            log.critical("%s: %s is lost to this process: %s", self._spec.name, name, why)
-            metrics.backend_errors.labels(self._spec.name, name, "lost").inc()
+            self._said.lost(name or self._names[self._active if self._hung is None else self._hung], why)
             self.lost = why
 
     def hang(self, *, hangs: bool) -> None:
-        """A run has not come back in all the time that it may take, or it has at last."""
+        """A run has not come back in all the time that it may take, or it has at last. In the event loop.
+
+        What it hangs on is what the oldest run is on: where that was a trial of a better link, the active one is well.
+        """
         with self._lock:
-            previous = self._active
             if not hangs:
                 self._hung = None
                 return
             if self._hung is not None:
                 return
-            self._hung = previous
-        name = self._names[previous]
-        log.error("%s: a run on %s hangs", self._spec.name, name)
-        metrics.backend_errors.labels(self._spec.name, name, "hang").inc()
-        following = self._open_from(previous + 1)
-        if following is not None:
-            self._move(previous, following, "hang")
+            running = list(self._running.values())
+            self._hung = hung = running[0] if running else self._active
+        self._said.hangs(hung)
+        if hung != self._active:
+            return
+        if hung + 1 in self._links:
+            self._leave(hung)
+        else:  # to open a link takes long, and what hangs may hold that up too
+            threading.Thread(target=self._leave, args=(hung,), name="leave-hung", daemon=True).start()
 
     def close(self) -> None:
-        with self._lock:
+        """Waits for runs that are on a device: not to be called in the event loop."""
+        with self._opening, self._lock:
             self._closed = True
-        metrics.backend_active.labels(self._spec.name, self.active.name).dec()
-        for link in self._links.values():
+            links = list(self._links.values())
+            self._said.inactive(self._active)
+        for link in links:
             link.close()
 
-    def _count(self, position: int, error: Exception) -> str:
-        """Count a failed run; the reason as the metrics name it."""
-        reason = next((reason for kind, reason in _REASONS.items() if isinstance(error, kind)), "runtime")
-        name = self._links[position].name
-        level = logging.DEBUG if reason == "shape" else logging.ERROR
-        log.log(level, "%s: %s failed (%s)", self._spec.name, name, type(error).__name__)
-        metrics.backend_errors.labels(self._spec.name, name, reason).inc()
-        return reason
+    def _leave(self, hung: int) -> None:
+        """From now on the next link runs what comes."""
+        following = self._open_from(hung + 1)
+        if following is not None:
+            self._move(hung, following, "hang")
 
-    def _count_start(self, first: int) -> None:
-        """Make the series of every possible fallback; a start on a lesser backend counts, and is said aloud."""
-        for name in self._names:
-            metrics.backend_active.labels(self._spec.name, name)
-            for reason in metrics.BACKEND_ERRORS:
-                metrics.backend_errors.labels(self._spec.name, name, reason)
-        for better, lesser in pairwise(self._names):
-            for reason in metrics.FALLBACK_REASONS:
-                metrics.backend_fallbacks.labels(self._spec.name, better, lesser, reason)
-        for position in range(first):
-            if self.refusals[self._names[position]] != PENDING:
-                self._count_refusal(position)
+    def _better(self) -> list[int]:
+        """Links before the active one that may be tried."""
+        return [position for position in sorted(self._links) if position < self._active and position != self._hung]
 
-    def _count_refusal(self, position: int) -> None:
-        better, lesser = self._names[position], self._names[min(position + 1, len(self._names) - 1)]
-        log.warning("%s: no %s here: %s", self._spec.name, better, self.refusals[better])
-        metrics.backend_fallbacks.labels(self._spec.name, better, lesser, "unavailable").inc()
+    def _choose(self, thread: int) -> int:
+        """The active link; now and then one of the better ones, in turn, to see whether it works again.
 
-    def _choose(self) -> int:
-        """The active link; now and then one of the better ones, in turn, to see whether it works again."""
+        In the event loop the CPU's: a run is sent there while that is the active one, which may change meanwhile.
+        """
         if self.lost:
             raise DeviceLost(self.lost)
-        if self._active == 0 or self._clock() < self._retry_at:
-            return self._active
-        better = [position for position in sorted(self._links) if position < self._active and position != self._hung]
-        if not better:
+        if thread == self.loop_thread and self._cpu in self._links:
+            return self._cpu
+        if self._active == 0 or self._clock() < self._retry_at or not (better := self._better()):
             return self._active
         with self._lock:
             self._retry_at = self._clock() + REPROBE_SECONDS
@@ -242,24 +245,33 @@ class Chain:
     def _open_from(self, start: int) -> int | None:
         """The first link at or after `start` that is open or can be opened."""
         for position in range(start, len(self._spec.backends)):
-            with self._lock:
-                if position in self._links:
-                    return position
-                backend = self._spec.backends[position]
-                try:
-                    self._links[position] = self._open(self._artifact, self._spec, backend)
-                except BackendUnavailable as error:
-                    self.refusals.setdefault(backend.name, str(error))
-                else:
+            if position in self._links:
+                return position
+            with self._opening:
+                if self._open_link(position):
                     return position
         return None
+
+    def _open_link(self, position: int) -> bool:
+        """Holding `_opening`."""
+        if position in self._links or self._closed:  # somebody else was faster, or nobody needs it any more
+            return not self._closed
+        backend = self._spec.backends[position]
+        try:
+            link = self._open(self._artifact, self._spec, backend)
+        except BackendUnavailable as error:
+            self.refusals.setdefault(backend.name, str(error))
+            return False
+        with self._lock:
+            self._links[position] = link
+        return True
 
     def _learn(self, worked: int, failed: Sequence[tuple[int, str]]) -> None:
         """A batch ran on `worked` after it had failed on others: what does that say of the active link?"""
         if not failed and not self._failures and worked == self._active:
             return
         for position, reason in failed:
-            self._count_fallback(position, worked, reason)
+            self._said.fell_back(position, worked, reason)
         with self._lock:
             previous = self._active
             if any(position == previous and reason == "runtime" for position, reason in failed):
@@ -274,20 +286,13 @@ class Chain:
 
     def _move(self, previous: int, to: int, reason: str) -> None:
         with self._lock:
-            if self._active != previous:
+            if self._active != previous or self._hung != previous:  # it has come back meanwhile
                 return
             self._active, self._failures = to, 0
             self._retry_at = self._clock() + REPROBE_SECONDS
-        self._count_fallback(previous, to, reason)
+        self._said.fell_back(previous, to, reason)
         self._show(to, previous)
 
-    def _count_fallback(self, better: int, lesser: int, reason: str) -> None:
-        metrics.backend_fallbacks.labels(self._spec.name, self._names[better], self._names[lesser], reason).inc()
-
-    def _show(self, position: int, previous: int | None) -> None:
-        name = self._links[position].name
-        if previous is not None:
-            metrics.backend_active.labels(self._spec.name, self._links[previous].name).dec()
-            level = logging.INFO if position < previous else logging.WARNING
-            log.log(level, "%s: now on %s, before on %s", self._spec.name, name, self._links[previous].name)
-        metrics.backend_active.labels(self._spec.name, name).inc()
+    def _show(self, position: int, previous: int) -> None:
+        if not self._closed:
+            self._said.active(position, previous)

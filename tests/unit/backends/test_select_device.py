@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from pathlib import Path
+
 import pytest
 
-from modelyard.backends.base import DeviceLost, OutOfMemory
+from modelyard.backends.base import Backend, DeviceLost, OutOfMemory
 from modelyard.backends.engine.shapes import OutsideProfile
 from modelyard.backends.select import BREAKER, PENDING, REPROBE_SECONDS
+from modelyard.spec import BackendSpec, ModelSpec
 from tests.unit.backends.test_select import CPU, CUDA, TRT, Bench, Link
 from tests.unit.strategies import metric
 
@@ -103,3 +108,104 @@ def test_while_a_run_hangs_the_model_is_not_ready_and_new_runs_go_to_the_next_li
     assert sufficient == [True, False, True]
     b.now += REPROBE_SECONDS
     assert b.infer() == CUDA
+
+
+def test_where_a_link_had_no_memory_and_none_answers_it_is_the_memory_that_is_told() -> None:
+    b = Bench(TRT, CUDA, CPU)
+    for link, error in zip(
+        b.links.values(), (OutsideProfile("9"), OutOfMemory("none"), RuntimeError("x")), strict=True
+    ):
+        link.error = error
+    with pytest.raises(OutOfMemory):
+        b.infer()
+
+
+def test_a_trial_of_a_better_link_that_hangs_is_charged_to_that_link() -> None:
+    b = Bench(TRT, CUDA, CPU)
+    b.demote()
+    b.links[TRT].error = None
+    b.now += REPROBE_SECONDS
+    before = [metric("backend_errors_total", model="chained", backend=name, reason="hang") for name in (TRT, CUDA)]
+    lost = metric("backend_errors_total", model="chained", backend=TRT, reason="lost")
+    runs = b.links[TRT].runs
+    said: list[object] = []
+
+    def meanwhile() -> None:
+        b.chain.hang(hangs=True)
+        said.extend([b.chain.active.name, b.chain.sufficient])
+        b.chain.lose("it does not come back")
+
+    b.links[TRT].meanwhile = meanwhile
+    other = threading.Thread(target=b.infer)
+    other.start()
+    other.join()
+    assert said == [CUDA, False]
+    assert metric("backend_errors_total", model="chained", backend=TRT, reason="lost") == lost + 1
+    after = [metric("backend_errors_total", model="chained", backend=name, reason="hang") for name in (TRT, CUDA)]
+    assert after == [before[0] + 1, before[1]]
+    assert b.links[TRT].runs == runs + 1
+
+
+def test_while_a_trial_hangs_nobody_follows_it() -> None:
+    b = Bench(TRT, CUDA, CPU)
+    b.demote()
+    b.now += REPROBE_SECONDS
+    runs = b.links[TRT].runs
+    inside: list[str] = []
+
+    def meanwhile() -> None:
+        b.chain.hang(hangs=True)
+        b.now += 2 * REPROBE_SECONDS
+        inside.append(b.infer())
+
+    b.links[TRT].meanwhile = meanwhile
+    b.infer()
+    assert (inside, b.links[TRT].runs) == ([CUDA], runs + 1)
+
+
+def test_a_run_in_the_event_loop_never_goes_to_a_device() -> None:
+    """Not as a trial, not when a better link has come a moment ago, not on a failure."""
+    b = Bench(CUDA, CPU)
+    b.demote()
+    b.chain.loop_thread = threading.get_ident()
+    waits = [b.chain.on_device]
+    b.now += REPROBE_SECONDS
+    waits.append(b.chain.on_device)
+    assert waits == [False, True], "the next run is for a thread, which tries the better link"
+    runs = b.links[CUDA].runs
+    assert b.infer() == CPU
+    newer = Link(CUDA)
+    b.chain.adopt(newer)
+    assert b.infer() == CPU
+    b.links[CPU].error = RuntimeError("x")
+    with pytest.raises(RuntimeError):
+        b.infer()
+    assert (b.links[CUDA].runs, newer.runs) == (runs, 0)
+    b.chain.loop_thread = None
+    assert b.infer() == CUDA
+
+
+def test_when_a_run_hangs_a_link_that_opens_slowly_keeps_nobody_waiting() -> None:
+    b = Bench(CUDA, CPU)
+    open_it, go_on = b.open, threading.Event()
+
+    def slowly(artifact: Path, spec: ModelSpec, backend: BackendSpec) -> Backend:
+        assert go_on.wait(10)
+        return open_it(artifact, spec, backend)
+
+    b.chain._open = slowly
+    b.chain.hang(hangs=True)
+    assert (b.chain.active.name, b.infer()) == (CUDA, CUDA)
+    go_on.set()
+    end = time.monotonic() + 10
+    while b.chain.active.name != CPU and time.monotonic() < end:
+        time.sleep(0.01)
+    assert b.infer() == CPU
+
+
+def test_a_chain_that_is_closed_opens_no_link_and_counts_none_as_active() -> None:
+    b = Bench(CUDA, CPU)
+    b.chain.close()
+    b.chain.hang(hangs=True)
+    time.sleep(0.05)
+    assert [metric("backend_active", model="chained", backend=name) for name in (CUDA, CPU)] == [0, 0]
