@@ -113,11 +113,11 @@ class Ensemble:
             protocol=PROTOCOL,
         )
 
-    def admit_unseen(self, nbytes: int) -> None:
+    def admit_unseen(self, nbytes: int, *, urgent: bool = True) -> None:
         """Refuse a request before it is decoded when a member or the vote would. Raises ModelyardErrors."""
         for place in range(len(self.spec.ensemble)):
-            self.member(place).admit_unseen(nbytes)
-        self.vote.admit_unseen(nbytes)
+            self.member(place).admit_unseen(nbytes, urgent=urgent)
+        self.vote.admit_unseen(nbytes, urgent=urgent)
 
     def settle(self) -> None:
         """As Pipeline.settle; open are the whole's requests, and it is as ready as the least of its parts."""

@@ -131,7 +131,7 @@ class Pipeline:
                 call.end(self._response(request, outputs, result, BYPASS))
 
         arrays, nbytes = _arrays(inputs)
-        self._admit(call, nbytes)
+        self._admit(request, call, nbytes)
         signature = self._signature(inputs, outputs, {})
         item = Item(arrays, rows, signature, outputs, computed, call.wanted, request.priority, nbytes)
         call.left = self._batcher.submit(item).leave
@@ -156,22 +156,29 @@ class Pipeline:
                 call.end(self._response(request, outputs, arrays, summary(results)))
 
         def admit(_: int) -> None:
-            self._admit(call, _arrays(inputs)[1])
+            self._admit(request, call, _arrays(inputs)[1])
 
         signature = self._signature(inputs, outputs, request.parameters)
         waiter = cache.submit(inputs, signature, admit, known, request.priority)
         if waiter is not None and call.open:
             call.left = partial(cache.leave, waiter)
 
-    def _admit(self, call: Call[InferResponse], nbytes: int) -> None:
-        self._admission.admit(self._batcher.estimated_wait, call.limit, self._batcher.queued_bytes, nbytes)
+    def _admit(self, request: InferRequest, call: Call[InferResponse], nbytes: int) -> None:
+        batcher = self._batcher
+        wait = batcher.estimated_wait(urgent=request.priority == 1)
+        self._admission.admit(wait, call.limit, batcher.queued_bytes, nbytes)
 
-    def admit_unseen(self, nbytes: int) -> None:
-        """Refuse a request before it is decoded, when the cache would hardly know it either. Raises Overloaded."""
+    def admit_unseen(self, nbytes: int, *, urgent: bool = True) -> None:
+        """Refuse a request before it is decoded, when the cache would hardly know it either. Raises Overloaded.
+
+        `urgent`: it may be of priority 1, which has to wait for fewer.
+        """
         # under overload most requests are refused: what that costs is taken from those that are answered
         if self._cache is None or not self._cache.worth_a_look:
-            self._admission.repeat()
-            self._admission.admit(self._batcher.estimated_wait, inf, self._batcher.queued_bytes, nbytes)
+            if not urgent:
+                self._admission.repeat()
+            wait = self._batcher.estimated_wait(urgent=urgent)
+            self._admission.admit(wait, inf, self._batcher.queued_bytes, nbytes)
 
     async def infer(self, request: InferRequest) -> InferResponse:
         """As `submit`, awaited."""

@@ -52,7 +52,7 @@ class Part:
         self.calls: list[Call[InferResponse]] = []
         self.at_once: InferResponse | Exception | None = None
         self.refuses: Exception | None = None
-        self.unseen: list[int] = []
+        self.unseen: list[tuple[int, bool]] = []
         self.closed = self.abandoned = False
         self._deadlines = Deadlines()
         self._parameters = {"cache": cache, "backend": backend}
@@ -77,8 +77,8 @@ class Part:
 
     def settle(self) -> None: ...
 
-    def admit_unseen(self, nbytes: int) -> None:
-        self.unseen.append(nbytes)
+    def admit_unseen(self, nbytes: int, *, urgent: bool) -> None:
+        self.unseen.append((nbytes, urgent))
         if self.refuses is not None:
             raise self.refuses
 

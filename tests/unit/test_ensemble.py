@@ -194,7 +194,8 @@ async def test_a_member_that_fits_no_more_makes_it_not_ready(both: Both) -> None
 
 async def test_it_is_refused_unseen_when_a_part_would_refuse(both: Both) -> None:
     both.ensemble.admit_unseen(100)
-    assert both.a.unseen == both.b.unseen == both.vote.unseen == [100]
+    both.ensemble.admit_unseen(200, urgent=False)
+    assert both.a.unseen == both.b.unseen == both.vote.unseen == [(100, True), (200, False)]
     both.b.refuses = Overloaded("full")
     with pytest.raises(Overloaded):
         both.ensemble.admit_unseen(100)

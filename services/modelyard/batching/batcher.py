@@ -58,6 +58,8 @@ class Batcher:
         self.in_loop = InLoop(inline_seconds, cost)
         self._cost = cost
         self.queued_rows = 0
+        self._urgent_rows = 0
+        """Of the queued ones, those of priority 1."""
         self.queued_bytes = 0
 
     @property
@@ -65,17 +67,17 @@ class Batcher:
         """Seconds for which the oldest run in a thread has been going on; 0 when none is."""
         return self._runs.oldest(time.perf_counter())
 
-    @property
-    def estimated_wait(self) -> float:
-        """Seconds until a row that came now would start: what is queued and running, shared by the executors.
+    def estimated_wait(self, *, urgent: bool = False) -> float:
+        """Seconds until a row that came now would start: what is queued before it and running, shared by the executors.
 
+        An urgent one (priority 1) goes before all others that wait, and so waits for none of them.
         A run that takes far longer than any before may hang: then the wait is at least as long as it has taken already,
         so that it does not let everybody in.
         """
-        if not self._running and self.queued_rows < max(1, self._max_rows):
+        rows, whole = self._urgent_rows if urgent else self.queued_rows, max(1, self._max_rows)
+        if not self._running and rows < whole:
             return 0.0  # it would run with what is queued, now
-        runs = -(-self.queued_rows // max(1, self._max_rows))
-        queued = runs * self._cost.expected(min(self.queued_rows, max(1, self._max_rows)))
+        queued = -(-rows // whole) * self._cost.expected(min(rows, whole))
         running, overdue = self._runs.work(time.perf_counter())
         busy = self._running >= self._executors
         return max((queued + running) / self._executors, overdue if busy else 0.0)
@@ -87,6 +89,8 @@ class Batcher:
             queue = self._queues[key] = deque()
         queue.append(item)
         item.queue = self
+        if item.priority == 1:
+            self._urgent_rows += item.rows
         self.queued_rows += item.rows
         self.queued_bytes += item.nbytes
         self._schedule()
@@ -97,9 +101,23 @@ class Batcher:
 
         To look for it in a long queue would be dear where thousands leave at once.
         """
+        if item.priority == 1:
+            self._urgent_rows -= item.rows
         self.queued_rows -= item.rows
         self.queued_bytes -= item.nbytes
         item.clear()
+
+    def urge(self, item: Item) -> None:
+        """Make an item that waits here urgent: it goes to the end of those that are."""
+        if item.priority == 1:
+            return
+        queue = self._queues[key := (True, item.signature)]
+        queue.remove(item)
+        if not queue:
+            del self._queues[key]
+        item.priority = 1
+        self._urgent_rows += item.rows
+        self._queues.setdefault((False, item.signature), deque()).append(item)
 
     def _schedule(self) -> None:
         if not self._scheduled and (self._running < self._executors or self._is_full(self.queued_rows)):
@@ -187,6 +205,8 @@ class Batcher:
         while queue and (not batch or rows + queue[0].rows <= most):
             item = queue.popleft()
             item.queue = None
+            if item.priority == 1:
+                self._urgent_rows -= item.rows
             self.queued_rows -= item.rows
             self.queued_bytes -= item.nbytes
             if item.wanted():

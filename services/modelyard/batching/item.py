@@ -12,6 +12,7 @@ Result = Sequence[Array] | Exception
 
 class Queue(Protocol):
     def drop(self, item: "Item") -> None: ...
+    def urge(self, item: "Item") -> None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -34,6 +35,11 @@ class Item:
         """One who wanted it is gone: when that was the last one, what waits in the queue is let go, and its room."""
         if self.queue is not None and not self.wanted():
             self.queue.drop(self)
+
+    def urge(self) -> None:
+        """Somebody whose request is urgent waits for it too: it goes first if it still waits."""
+        if self.queue is not None:
+            self.queue.urge(self)
 
     def clear(self) -> None:
         """Keep nothing of the request: no rows, no arrays, no answer to give."""

@@ -57,7 +57,7 @@ async def test_what_waits_for_a_busy_executor_is_one_batch(bench: Make) -> None:
     b.gate.set()
     await asyncio.gather(*waiting)
     assert b.ran == [[0], [1, 2, 3]]
-    assert (b.batcher.queued_rows, b.batcher.estimated_wait) == (0, 0)
+    assert (b.batcher.queued_rows, b.batcher.estimated_wait()) == (0, 0)
 
 
 async def test_a_batch_holds_rows_not_requests_and_splits_no_request(bench: Make) -> None:
@@ -162,12 +162,12 @@ async def test_a_surprise_in_the_event_loop_is_the_last_one_there(bench: Make, m
 async def test_the_estimated_wait_is_what_is_queued_and_running_shared_by_the_executors(bench: Make) -> None:
     b = bench(executors=2, max_batch_size=4, row_seconds=100.0)
     held = [await b.occupy(), await b.occupy()]
-    assert b.batcher.estimated_wait == pytest.approx(100, abs=10)
+    assert b.batcher.estimated_wait() == pytest.approx(100, abs=10)
     waiting = [b.submit(1, 2, 3, 4), b.submit(5)]
-    assert b.batcher.estimated_wait == pytest.approx(200, abs=10)
+    assert b.batcher.estimated_wait() == pytest.approx(200, abs=10)
     b.gate.set()
     await asyncio.gather(*held, *waiting)
-    assert b.batcher.estimated_wait == 0
+    assert b.batcher.estimated_wait() == 0
 
 
 async def test_a_run_that_hangs_makes_the_estimated_wait_grow_with_its_age(
@@ -176,14 +176,14 @@ async def test_a_run_that_hangs_makes_the_estimated_wait_grow_with_its_age(
     b = bench(row_seconds=0.5)
     held = await b.occupy()
     now = time.perf_counter()
-    assert b.batcher.estimated_wait <= 0.5
+    assert b.batcher.estimated_wait() <= 0.5
     for seconds in (60, 120):
         monkeypatch.setattr(module, "time", Clock(now + seconds))
-        assert seconds - 1 <= b.batcher.estimated_wait <= seconds + 1
+        assert seconds - 1 <= b.batcher.estimated_wait() <= seconds + 1
     monkeypatch.undo()
     b.gate.set()
     await held
-    assert b.batcher.estimated_wait == 0
+    assert b.batcher.estimated_wait() == 0
 
 
 async def test_one_hanging_run_of_two_executors_keeps_nobody_out(bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +191,7 @@ async def test_one_hanging_run_of_two_executors_keeps_nobody_out(bench: Make, mo
     held = await b.occupy()
     now = time.perf_counter()
     monkeypatch.setattr(module, "time", Clock(now + 60))
-    assert b.batcher.estimated_wait == 0
+    assert b.batcher.estimated_wait() == 0
     monkeypatch.undo()
     b.gate.set()
     await held

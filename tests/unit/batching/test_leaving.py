@@ -20,12 +20,12 @@ async def test_what_the_last_one_left_gives_its_room_back_at_once_and_is_not_run
     item = b.items[1]
     item.leave()
     assert (b.batcher.queued_rows, b.batcher.queued_bytes) == (3, 110), "somebody still waits for it"
-    before = b.batcher.estimated_wait
+    before = b.batcher.estimated_wait()
     wanted = False
     item.leave()
     item.leave()
     assert (b.batcher.queued_rows, b.batcher.queued_bytes) == (1, 10)
-    assert b.batcher.estimated_wait == pytest.approx(before - 100, abs=10)
+    assert b.batcher.estimated_wait() == pytest.approx(before - 100, abs=10)
     b.gate.set()
     await asyncio.gather(held, kept)
     assert b.ran == [[0], [3]]
