@@ -21,6 +21,9 @@ class Work(Protocol):
     def leave(self) -> None:
         """Somebody stopped waiting for them: they may be dropped if that was the last one."""
 
+    def urge(self) -> None:
+        """Somebody waits for them whose request has priority 1."""
+
 
 class Waiter:
     __slots__ = ("_finished", "flights", "inputs", "left", "open", "priority", "results", "rows", "signature")
@@ -70,13 +73,15 @@ class Waiter:
 
 
 class Flight:
-    __slots__ = ("final", "key", "leader", "waiting", "work")
+    __slots__ = ("final", "key", "leader", "urgent", "waiting", "work")
 
     def __init__(self, key: Key, leader: Waiter, slot: int, *, final: bool = False) -> None:
         """`final`: an error of this flight is everybody's; it is their second."""
         self.key = key
         self.leader = leader
         self.final = final
+        self.urgent = False
+        """Whether somebody who joined has priority 1: then the row has it too, whoever was first."""
         self.work: Work | None = None
         """Where the row waits for the model, with others. It leads back here, so it is forgotten with the end."""
         self.waiting: list[tuple[Waiter, int]] = []
@@ -85,6 +90,10 @@ class Flight:
     def join(self, waiter: Waiter, slot: int) -> None:
         self.waiting.append((waiter, slot))
         waiter.flights.append(self)
+        if waiter.priority == 1:
+            self.urgent = True
+            if self.work is not None:
+                self.work.urge()
 
     def land(self, row: Row, result: str) -> None:
         """Everyone gets the row; for all but the leader it was a join."""

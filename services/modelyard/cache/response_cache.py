@@ -102,7 +102,8 @@ class ResponseCache:
     ) -> Waiter | None:
         """Answer by calling `done` once: now when memory knows every row (None is returned), else later.
 
-        `admit` is called with the number of rows that memory does not know; it may refuse by raising.
+        `admit` is called with the number of rows that neither memory nor anybody in flight has, if there are any; it
+        may refuse by raising.
         """
         started = time.thread_time()
         identity = self._identity
@@ -114,7 +115,8 @@ class ResponseCache:
             self._spent_here(started, len(keys), len(keys))
             done((assemble(rows, identity.batched), ["hit_memory"] * len(rows)))
             return None
-        admit(len(unknown))
+        if new := {key for slot in unknown if (key := keys[slot]) not in self._flights}:
+            admit(len(new))  # to join costs the model nothing
 
         def finished(waiter: Waiter, error: Exception | None) -> None:
             if error is None:
@@ -239,8 +241,9 @@ class ResponseCache:
             return
         batched = self._identity.batched
         inputs = take(waiter.inputs, slots) if batched else waiter.inputs
+        priority = 1 if any(flight.urgent for flight in flights) else waiter.priority
         try:
-            work = self._compute(inputs, len(slots) if batched else 1, waiter.signature, done, wanted, waiter.priority)
+            work = self._compute(inputs, len(slots) if batched else 1, waiter.signature, done, wanted, priority)
         except ModelyardError as error:  # refused: not even queued
             self._fail(flights, error)
             return

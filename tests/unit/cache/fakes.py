@@ -24,9 +24,13 @@ class Queued:
     """Work in a queue, which is told when somebody may have been the last one to want it."""
 
     left = 0
+    urged = False
 
     def leave(self) -> None:
         self.left += 1
+
+    def urge(self) -> None:
+        self.urged = True
 
 
 @dataclass(eq=False)
