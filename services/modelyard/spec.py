@@ -109,7 +109,11 @@ class CacheSpec(_Part):
 
 
 class LimitsSpec(_Part):
-    """`queue_seconds`: longest estimated wait that is accepted; `deadline_seconds`: of a caller who names none."""
+    """`queue_seconds`: longest estimated wait that is accepted.
+
+    `deadline_seconds`: the longest time that a request may take, whatever its caller names, and that of one who names
+    none: what is open holds memory, and a stop waits for it.
+    """
 
     queue_seconds: float = Field(5.0, gt=0, allow_inf_nan=False)
     deadline_seconds: float = Field(30.0, gt=0, allow_inf_nan=False)
