@@ -5,6 +5,7 @@ parameter, whichever is shorter. A call that its client cancels is cancelled her
 """
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -13,19 +14,17 @@ from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.json_format import ParseDict
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from modelyard.dataplane import EXTENSIONS, SERVER_NAME, SERVER_VERSION, DataPlane, Target
 from modelyard.errors import InvalidInput, ModelyardError, Unauthenticated, Unavailable
 from modelyard.protocol._pb import open_inference_grpc_pb2 as pb
 from modelyard.protocol._pb import open_inference_grpc_pb2_grpc as pb_grpc
 from modelyard.protocol.grpc_codec import decode_request, encode_response
+from modelyard.protocol.grpc_stream import AnswerStream
 from modelyard.tensors import InferRequest
 
 log = logging.getLogger("modelyard.grpc")
-
-MAX_STREAM_REQUESTS = 64
-"""Requests of one stream that are answered at once."""
 
 UNREADABLE = "the message does not parse as the protocol says"
 
@@ -91,48 +90,39 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         except Exception as error:
             await fail(context, error)
 
-    async def ModelStreamInfer(
-        self, requests: AsyncIterator[pb.ModelInferRequest], context: Context
-    ) -> AsyncIterator[pb.ModelStreamInferResponse]:
+    async def ModelStreamInfer(  # type: ignore[override]  # messages as bytes, whose sizes count: grpc_stream.py
+        self, requests: AsyncIterator[bytes], context: Context
+    ) -> AsyncIterator[bytes]:
         """Answers in the order of the requests; one that fails gets an error message, and the stream goes on."""
         tenant = await self._answered(context, _identity)
-        waiting: asyncio.Queue[asyncio.Task[pb.ModelStreamInferResponse] | None]
-        waiting = asyncio.Queue(MAX_STREAM_REQUESTS)
 
-        async def read() -> None:
-            try:
-                async for request in requests:
-                    await waiting.put(asyncio.create_task(self._stream_one(request, tenant, context.time_remaining())))
-            finally:
-                await waiting.put(None)
+        async def answer(request: pb.ModelInferRequest | None) -> bytes:
+            return await self._stream_one(request, tenant, context.time_remaining())
 
-        reader = asyncio.create_task(read())
+        stream = AnswerStream(requests, or_none(pb.ModelInferRequest), answer)
         stop = asyncio.create_task(self._stopping.wait())
-        stop.add_done_callback(lambda _: reader.cancel())
+        stop.add_done_callback(lambda _: stream.stop_reading())
         try:
-            while (task := await waiting.get()) is not None:
-                yield await task
+            async with contextlib.aclosing(stream.answers()) as answers:
+                async for message in answers:
+                    yield message
             if self._stopping.is_set():
                 await fail(context, Unavailable("the server is shutting down"))
         finally:
             stop.cancel()
-            reader.cancel()
-            while not waiting.empty():
-                if (left := waiting.get_nowait()) is not None:
-                    left.cancel()
 
-    async def _stream_one(
-        self, request: pb.ModelInferRequest | None, tenant: str, remaining: float | None
-    ) -> pb.ModelStreamInferResponse:
+    async def _stream_one(self, request: pb.ModelInferRequest | None, tenant: str, remaining: float | None) -> bytes:
         try:
             if request is None:
                 raise InvalidInput(UNREADABLE)
-            return pb.ModelStreamInferResponse(infer_response=await self._infer(request, tenant, remaining))
+            infer_response = await self._infer(request, tenant, remaining)
+            answer: bytes = pb.ModelStreamInferResponse(infer_response=infer_response).SerializeToString()
         except Exception as error:
             _, text = describe(error)
             about = request or pb.ModelInferRequest()
             failed = pb.ModelInferResponse(model_name=about.model_name, id=about.id)
-            return pb.ModelStreamInferResponse(error_message=text, infer_response=failed)
+            answer = pb.ModelStreamInferResponse(error_message=text, infer_response=failed).SerializeToString()
+        return answer
 
     async def _infer(
         self, message: pb.ModelInferRequest, tenant: str, remaining: float | None
@@ -248,6 +238,19 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         if self._dataplane.asks_for_keys:
             value = dict(context.invocation_metadata() or ()).get("authorization")
         return self._dataplane.authenticate(value if isinstance(value, str) else None)
+
+
+def or_none(kind: type[M]) -> Callable[[bytes], M | None]:
+    """A message that does not parse becomes None: grpc would answer it with the name of an internal class."""
+
+    def deserialize(raw: bytes) -> M | None:
+        try:
+            message: M = kind.FromString(raw)
+        except DecodeError:
+            return None
+        return message
+
+    return deserialize
 
 
 def _message(document: dict[str, Any], empty: M) -> M:

@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
-from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthServicer
@@ -16,7 +15,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from modelyard.dataplane import DataPlane
 from modelyard.errors import InvalidInput, NotFound
 from modelyard.protocol._pb import open_inference_grpc_pb2 as pb
-from modelyard.protocol.grpc import UNREADABLE, Context, InferenceServicer, fail
+from modelyard.protocol.grpc import UNREADABLE, Context, InferenceServicer, fail, or_none
 
 MODEL_INFER = "ModelInfer"
 _INFERENCE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
@@ -31,8 +30,13 @@ Methods: TypeAlias = Mapping[str, Mapping[str, Any]]
 def methods(servicer: InferenceServicer, dataplane: DataPlane, stopping: asyncio.Event) -> Methods:
     """`stopping` is set when the server stops: open streams then end."""
     names = [service.full_name for service in (_INFERENCE, _HEALTH, _REFLECTION)]
+    inference = _handlers(_INFERENCE, servicer)
+    stream = inference["ModelStreamInfer"]
+    inference["ModelStreamInfer"] = stream._replace(
+        request_deserializer=bytes, response_serializer=bytes
+    )  # as they are
     return {
-        _INFERENCE.full_name: _handlers(_INFERENCE, servicer),
+        _INFERENCE.full_name: inference,
         _HEALTH.full_name: _handlers(_HEALTH, Health(dataplane, stopping)),
         _REFLECTION.full_name: _handlers(_REFLECTION, Reflection(names)),
     }
@@ -108,22 +112,10 @@ def _handlers(service: ServiceDescriptor, servicer: Any) -> dict[str, Any]:
         unary = not (method.client_streaming or method.server_streaming)
         made[method.name] = kinds[method.client_streaming, method.server_streaming](
             _parsed(behavior) if unary and method.name != MODEL_INFER else behavior,
-            request_deserializer=_or_none(GetMessageClass(method.input_type)),
+            request_deserializer=or_none(GetMessageClass(method.input_type)),
             response_serializer=GetMessageClass(method.output_type).SerializeToString,
         )
     return made
-
-
-def _or_none(kind: type[Message]) -> Callable[[bytes], Message | None]:
-    """A message that does not parse becomes None: grpc would answer it with the name of an internal class."""
-
-    def deserialize(raw: bytes) -> Message | None:
-        try:
-            return kind.FromString(raw)
-        except DecodeError:
-            return None
-
-    return deserialize
 
 
 def _parsed(behavior: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Awaitable[Any]]:
