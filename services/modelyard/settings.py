@@ -87,7 +87,9 @@ class Settings(BaseModel):
     max_body_bytes: int = Field(
         64 * 2**20, ge=1024, description="largest request: HTTP body, also inflated, and gRPC message"
     )
-    receive_timeout_seconds: float = Field(20.0, gt=0, description="a request must have arrived whole within this")
+    receive_timeout_seconds: float = Field(
+        20.0, gt=0, description="a request must have arrived whole within this, and an answer be read on within it"
+    )
     keep_alive_seconds: float = Field(75.0, gt=0, description="an idle HTTP connection is closed after this")
     grpc_front: Literal["grpcio", "http2"] = Field(
         "grpcio", description="what serves the gRPC port: the gRPC library, or (experimental) our own HTTP/2 front"

@@ -153,7 +153,8 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         pipeline = self._dataplane.pipeline(message.model_name, message.model_version)
         started = time.perf_counter()
         try:
-            pipeline.admit_unseen(sum(map(len, message.raw_input_contents)))
+            nbytes = sum(map(len, message.raw_input_contents))
+            pipeline.admit_unseen(nbytes, urgent="priority" in message.parameters)
             request = decode_request(message)
         except ModelyardError as error:
             self._dataplane.refused(message.model_name, error, "grpc")

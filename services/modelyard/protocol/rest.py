@@ -135,16 +135,12 @@ class Rest:
         """The request, how to answer it, and the seconds that decoding took."""
         started = time.perf_counter()
         try:
-            target.admit_unseen(len(body))
+            length = json_length(request)
+            target.admit_unseen(len(body), urgent=body.find(b'"priority"', 0, length) >= 0)
             if request.headers.get(b"content-type", b"") not in _MEDIA_TYPES:
                 _check_media_type(request.header(b"content-type"))
-            decoded, encoding = decode_request(
-                body,
-                json_length(request),
-                route.model,
-                route.version,
-                partial(self._dataplane.sole_input, route.model, route.version),
-            )
+            sole_input = partial(self._dataplane.sole_input, route.model, route.version)
+            decoded, encoding = decode_request(body, length, route.model, route.version, sole_input)
         except ModelyardError as error:
             self._dataplane.refused(route.model, error, "http")
             raise
