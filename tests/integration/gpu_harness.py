@@ -110,6 +110,14 @@ class Gpu:
         return modelyard(*arguments, env=self.env(**settings))
 
 
+def gpu_with_engine(folder: Path, repository: Path) -> Gpu:
+    """A device whose engine of `echo` is built ahead of time."""
+    gpu = Gpu(folder)
+    built = gpu.run("engines", "build", NAME, "--repository", repository)
+    assert built.code == 0, built.err
+    return gpu
+
+
 @cache
 def _imported() -> tempfile.TemporaryDirectory[str]:
     """A repository with version 1 of `echo`, imported once for a test run."""

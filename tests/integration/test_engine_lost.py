@@ -32,7 +32,7 @@ from tests.integration.gpu_asks import (
     shown,
     wait_active,
 )
-from tests.integration.gpu_harness import CPU, CUDA, ENGINE, NAME, Gpu, echo_repository, gpu_server
+from tests.integration.gpu_harness import CPU, CUDA, ENGINE, NAME, Gpu, echo_repository, gpu_server, gpu_with_engine
 from tests.integration.harness import Server
 
 EXIT_LOST = 70
@@ -54,10 +54,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def device(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Gpu:
     """A device whose engine is built ahead of time, as in an image."""
-    gpu = Gpu(tmp_path_factory.mktemp("gpu"))
-    built = gpu.run("engines", "build", NAME, "--repository", repository)
-    assert built.code == 0, built.err
-    return gpu
+    return gpu_with_engine(tmp_path_factory.mktemp("gpu"), repository)
 
 
 @dataclass(frozen=True)

@@ -252,6 +252,11 @@ def request(
     return "\r\n".join([*lines, "transfer-encoding: chunked", "", ""]).encode() + pieces + b"0\r\n\r\n"
 
 
+def later(number: int) -> str:
+    """A path whose answer the test gives, one of many."""
+    return f"{LATER}/{number}"
+
+
 def expected(path: str, body: bytes = b"", method: str = "POST") -> str:
     """The echo of a request."""
     return f"{method} {path} {body.decode()}"

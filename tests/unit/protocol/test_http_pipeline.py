@@ -12,16 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.cache.fakes import settle
-from tests.unit.protocol.fakes import APP, LATER, NOW, Line, expected, parse, request
+from tests.unit.protocol.fakes import APP, LATER, NOW, Line, expected, later, parse, request
 
 
 @pytest.fixture(name="line")
 async def _line() -> Line:
     return Line()
-
-
-def later(number: int) -> str:
-    return f"{LATER}/{number}"
 
 
 async def test_pipelined_requests_are_answered_in_order(line: Line) -> None:

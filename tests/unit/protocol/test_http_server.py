@@ -4,22 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from modelyard.protocol import http_server
 from modelyard.protocol.http_server import LAST_REQUEST_SECONDS
 from tests.unit.cache.fakes import settle
-from tests.unit.protocol.fakes import APP, KEEP_ALIVE, LATER, NOW, OPEN, Line, expected, request
-
-
-@pytest.fixture(name="line")
-async def _line(monkeypatch: pytest.MonkeyPatch) -> Line:
-    made = Line()
-    monkeypatch.setattr(http_server, "time", made.clock)
-    return made
-
-
-def later(number: int) -> str:
-    return f"{LATER}/{number}"
-
+from tests.unit.protocol.fakes import APP, KEEP_ALIVE, LATER, NOW, OPEN, Line, expected, later, request
 
 # --- one request ------------------------------------------------------------------------------------------------------
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from modelyard.protocol import http_server
 from modelyard.protocol.http_connection import LINGER_SECONDS
 from tests.unit.cache.fakes import settle
-from tests.unit.protocol.fakes import APP, KEEP_ALIVE, LATER, MAX_HELD, NOW, RECEIVE_TIMEOUT, Line, expected, request
-
-
-@pytest.fixture(name="line")
-async def _line(monkeypatch: pytest.MonkeyPatch) -> Line:
-    made = Line()
-    monkeypatch.setattr(http_server, "time", made.clock)
-    return made
-
-
-def later(number: int) -> str:
-    return f"{LATER}/{number}"
+from tests.unit.protocol.fakes import (
+    APP,
+    KEEP_ALIVE,
+    MAX_HELD,
+    NOW,
+    RECEIVE_TIMEOUT,
+    Line,
+    expected,
+    later,
+    request,
+)
 
 
 async def unread(line: Line, count: int, *headers: str, path: str = NOW) -> None:
