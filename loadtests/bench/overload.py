@@ -164,9 +164,11 @@ def bars(result: dict[str, Any]) -> list[Bar]:
             name, factor = f"overload of {case['saturates']}", load["factor"]
             if case["case"] == "queue":
                 least = 0.9 if factor <= 2 else 0.8
-                made.append(Bar(f"{name}, {factor:g}x: goodput to peak", load["goodput_ratio"], least))
+                rate = load["counts"]["refused"] / load["seconds"]
+                why = f"{rate:,.0f} refusals/s beside the answers, on the one core"
+                made.append(Bar(f"{name}, {factor:g}x: goodput to peak", load["goodput_ratio"], least, why=why))
                 refused = load["latency"]["refused"]["p99"] * 1e3
-                made.append(Bar(f"{name}, {factor:g}x: p99 of refusals", refused, 50.0, "at most", "ms"))
+                made.append(Bar(f"{name}, {factor:g}x: p99 of refusals", refused, 50.0, "at most", "ms", why=why))
             made.append(_probes(f"{name}, {factor:g}x: p99 of probes", load))
         made.append(Bar(f"overload of {case['saturates']}: wrong answers", case["wrong"], 0, "at most", ""))
     return made
